@@ -13,7 +13,7 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 SOURCE = "protocols/events.toml"
 LIGHTS = {"off": 0, "red": 1, "green": 2, "amber": 3}
-GROUPS = ("state", "quality", "cause", "fault", "data")
+GROUPS = ("state", "quality", "cause", "fault", "verdict", "data")
 
 
 def constants(table: dict[str, Any], const: bool) -> list[str]:
@@ -82,7 +82,7 @@ def host(table: dict[str, Any]) -> str:
             "",
             "@dataclass(frozen=True)",
             "class Kind:",
-            '    """What is reported. `scaip`, `cleared`: (mty, dty, stc) of SS 91100; `vkp`: vkp-alert-code or empty."""',
+            '    """What is reported. `scaip`, `cleared`: (mty, dty, stc) of SS 91100; `vkp`: alert code or empty."""',
             "",
             "    code: int",
             "    name: str",

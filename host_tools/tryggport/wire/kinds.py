@@ -37,6 +37,8 @@ FAULT_CONFLICT = 5
 FAULT_QUARANTINED = 6
 FAULT_EVIDENCE_CUT = 7
 FAULT_UNREADABLE = 8
+VERDICT_RECOVERED = 1
+VERDICT_LONG_LIE = 2
 DATA_CAUSE = 1
 DATA_FIRST = 2
 DATA_LAST = 3
@@ -53,7 +55,7 @@ DATA_ALARMS = 12
 
 @dataclass(frozen=True)
 class Kind:
-    """What is reported. `scaip`, `cleared`: (mty, dty, stc) of SS 91100; `vkp`: vkp-alert-code or empty."""
+    """What is reported. `scaip`, `cleared`: (mty, dty, stc) of SS 91100; `vkp`: alert code or empty."""
 
     code: int
     name: str

@@ -1,0 +1,1 @@
+"""Drivers: one class a device; pins and buses come in."""

@@ -1,0 +1,74 @@
+"""What the home shows: pure logic from alarms and outcomes to one signal of events.toml (TP-WIR-019).
+
+A machine's receipt is not help: *sent* is shown at `stored`, *help is informed* only at `taken`."""
+
+from micropython import const
+
+from gateway.kinds import (
+    OUTCOME_CLOSED,
+    OUTCOME_HANDED_OVER,
+    OUTCOME_TAKEN,
+    SETTLING,
+)
+
+_UNANSWERED_MS = const(60_000)  # TP-BND-007
+_CLOSED_SHOWN_MS = const(60_000)
+_MAX_ALARMS = const(16)
+_ORDER = {"sending": 0, "sent": 1, "handed_over": 2, "taken": 3, "closed": 4}
+
+
+class Home:
+    """Follows alarms by seq. `signal(now_ms)` names the signal to show; times are uptime in ms."""
+
+    def __init__(self):
+        self.online = False
+        self.faults = set()
+        self._alarms = []  # [seq, state, since_ms, kind], oldest first
+
+    def raised(self, seq, kind, now_ms):
+        self._alarms.append([seq, "sending", now_ms, kind])
+        while len(self._alarms) > _MAX_ALARMS:
+            self._alarms.pop(0)
+
+    def outcome(self, first, last, outcome, now_ms):
+        """Takes a verified outcome for the events first..last; an outcome never goes back."""
+        name = _shown(outcome)
+        if name is None:
+            return
+        for alarm in self._alarms:
+            if first <= alarm[0] <= last and _ORDER[name] > _ORDER[alarm[1]]:
+                alarm[1] = name
+                if name == "closed":
+                    alarm[2] = now_ms
+
+    def newest_open(self):
+        """(seq, kind) of the newest alarm that is not closed, or None: what the cancel button cancels."""
+        for alarm in reversed(self._alarms):
+            if alarm[1] != "closed":
+                return alarm[0], alarm[3]
+        return None
+
+    def cancelled(self, seq, now_ms):
+        for alarm in self._alarms:
+            if alarm[0] == seq:
+                alarm[1] = "closed"
+                alarm[2] = now_ms
+
+    def signal(self, now_ms):
+        self._forget_closed(now_ms)
+        for _, state, since_ms, _ in reversed(self._alarms):
+            if state in ("closed", "taken"):
+                return state
+            return "nobody_answered" if now_ms - since_ms >= _UNANSWERED_MS else state
+        if self.faults:
+            return "fault"
+        return "idle" if self.online else "no_contact"
+
+    def _forget_closed(self, now_ms):
+        self._alarms = [a for a in self._alarms if a[1] != "closed" or now_ms - a[2] < _CLOSED_SHOWN_MS]
+
+
+def _shown(outcome):
+    if outcome in SETTLING:
+        return "sent"
+    return {OUTCOME_HANDED_OVER: "handed_over", OUTCOME_TAKEN: "taken", OUTCOME_CLOSED: "closed"}.get(outcome)

@@ -1,0 +1,61 @@
+"""Provisioning over the serial port: the host calls these functions through the raw REPL, each prints one JSON line.
+
+Keys are made here and stay here; what leaves is a certificate signing request. Files are staged and take effect all at once in `commit`, so a pulled
+cable leaves the gateway as it was."""
+
+import binascii
+import json
+import os
+
+from gateway import VERSION, cose, identity, p256, settings
+from gateway.store import Store
+
+
+def hello():
+    """Who this is: {"hardware": unique id, "firmware": version, "gateway": id or null}."""
+    import machine
+
+    try:
+        gateway = settings.load().gateway
+    except settings.SettingsError:
+        gateway = None
+    _say({"hardware": binascii.hexlify(machine.unique_id()).decode(), "firmware": VERSION, "gateway": gateway})
+
+
+def requests(gateway):
+    """Makes the two keys unless they are there, and prints their signing requests: {"tls": hex DER, "sign": hex DER}."""
+    store = _store()
+    identity.create(store, os.urandom)
+    _say({name: binascii.hexlify(identity.csr(store.get(name), gateway)).decode() for name in ("tls", "sign")})
+
+
+def stage():
+    """Makes the folder the host writes the new files to."""
+    settings.remove(settings.STAGED)
+    os.mkdir(settings.STAGED)
+    _say({"folder": settings.STAGED})
+
+
+def commit(gateway):
+    """Checks everything staged, then puts it in place. Prints {"gateway": id} or {"error": sentence}."""
+    try:
+        staged = settings.Settings(settings.STAGED)
+        if staged.gateway != gateway:
+            raise settings.SettingsError("the configuration is for %s, not for %s" % (staged.gateway, gateway))
+        if p256.public_key(_store().get("tls")) not in staged.tls_certificate:
+            raise settings.SettingsError("the certificate is not for the key of this gateway: start provisioning again")
+    except settings.SettingsError as e:
+        _say({"error": str(e)})
+        return
+    settings.put_in_force()
+    _say({"gateway": gateway, "kid": binascii.hexlify(cose.kid(p256.public_key(_store().get("sign")))).decode()})
+
+
+def _store():
+    import esp32
+
+    return Store(esp32.NVS("trygg"))
+
+
+def _say(value):
+    print(json.dumps(value))

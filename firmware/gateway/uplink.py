@@ -1,0 +1,229 @@
+"""Takes events from the journal to the receiver, and its receipts back.
+
+Idea: the journal is the only truth. A fresh alarm goes out at once from RAM, on its own; everything else is read from `journal.pending`, alarms
+first, in batches. What is *in flight* (published, no receipt yet) is a set of seqs with a deadline: when it passes, the connection breaks or the broker
+refuses, the seq leaves the set, and so is simply pending again. Only a verified receipt whose digest matches settles (TP-WIR-012, TP-WIR-013)."""
+
+import asyncio
+import hashlib
+import time
+
+from micropython import const
+
+from gateway import cbor, cose
+from gateway.kinds import OUTCOME_CONFLICT, OUTCOME_QUARANTINED, OUTCOME_RETRY_LATER, SETTLING
+from gateway.trace import step
+
+_BATCH_BYTES = const(1200)  # payload that leaves room for the envelope in 1,300 (TP-BND-002)
+_MAX_IN_FLIGHT = const(64)  # TP-BND-013
+_MAX_ENVELOPES = const(8)  # TP-BND-012
+_NO_RECEIPT_MS = const(10_000)  # TP-BND-006
+_MAX_RECEIPTS = const(16)
+_REFUSED_PAUSE_MS = const(1000)
+_RETRY_LATER_MAX_MS = const(3600_000)
+
+
+class Uplink:
+    """`client`: gateway.mqtt.Client; `sign_steps(payload, aad)`: generator returning an envelope; `keys`: {kid: public65} that may sign receipts."""
+
+    def __init__(self, gateway, journal, client, sign_steps, keys, clock, home):
+        self._base = "trygg/1/%s/" % gateway
+        self._gateway = gateway
+        self._journal = journal
+        self._client = client
+        self._sign_steps = sign_steps
+        self._keys = keys
+        self._clock = clock
+        self._home = home
+        self._fresh = []
+        self._in_flight = {}  # seq: ticks_ms at which it is pending again
+        self._envelopes = 0
+        self._hold_until = None  # retry_later: ticks_ms before which no backlog is sent
+        self._wake = asyncio.Event()
+        self._receipts = []
+        self._receipt_came = asyncio.Event()
+        self.refused_receipts = 0
+        self.on_first_time = None  # called when the first receipt of this boot has told the time
+        self.on_fault = None  # called with OUTCOME_CONFLICT or OUTCOME_QUARANTINED
+
+    def fresh(self, seq, payload, alarm):
+        """Hands over an event that was just appended: an alarm goes out at once, ahead of any backlog."""
+        if alarm:
+            self._fresh.append((seq, payload))
+            self._client.kick()
+        self._wake.set()
+
+    def message(self, topic, payload, properties=None):
+        """The MQTT client's on_message: queues a receipt for verification."""
+        if topic == self._base + "receipt" and len(self._receipts) < _MAX_RECEIPTS:
+            self._receipts.append(bytes(payload))
+            self._receipt_came.set()
+
+    def connected(self):
+        """The MQTT client is connected: there may be something to send."""
+        self._wake.set()
+
+    async def publish_signed(self, name, payload, retain=False):
+        """Signs `payload` for topic `name` and queues it; returns the client's message."""
+        topic = self._base + name
+        step("sign.begin")
+        envelope = await _run(self._sign_steps(payload, topic.encode()))
+        step("sign.end")
+        step("publish.begin")
+        message = self._client.publish(topic, envelope, qos=1, retain=retain)
+        await asyncio.sleep(0)
+        step("publish.end")
+        return message
+
+    async def run(self, alive):
+        """Sends for ever."""
+        while True:
+            alive()
+            if self._client.connected and await self._send_next():
+                continue
+            if not self._client.connected:
+                self._fresh.clear()  # they are in the journal; `pending` yields them first
+            try:
+                await asyncio.wait_for_ms(self._wake.wait(), 1000)
+            except asyncio.TimeoutError:
+                pass
+            self._wake.clear()
+
+    async def _send_next(self):
+        """Publishes one envelope when there is something to send and room in flight; True when it did."""
+        if self._fresh:
+            seq, payload = self._fresh.pop(0)
+            await self._send([(seq, payload)], True)
+            return True
+        self._expire()
+        if self._envelopes >= _MAX_ENVELOPES or self._held():
+            return False
+        alarm, batch = self._backlog()
+        if not batch:
+            return False
+        await self._send(batch, alarm)
+        return True
+
+    def _backlog(self):
+        """(class, [(seq, payload)]) of the next batch: of one class, alarms first, oldest first, at most _BATCH_BYTES."""
+        batch = []
+        size = 3
+        batch_alarm = None
+        room = _MAX_IN_FLIGHT - len(self._in_flight)
+        if room <= 0:
+            return None, batch
+        for seq, alarm, payload in self._journal.pending(_MAX_IN_FLIGHT + room):
+            if seq in self._in_flight:
+                continue
+            size += len(payload)
+            if batch_alarm not in (None, alarm) or (batch and size > _BATCH_BYTES) or len(batch) >= room:
+                break
+            batch_alarm = alarm
+            batch.append((seq, payload))
+        return batch_alarm, batch
+
+    async def _send(self, batch, alarm):
+        deadline = time.ticks_add(time.ticks_ms(), _NO_RECEIPT_MS)
+        for seq, _ in batch:
+            self._in_flight[seq] = deadline
+        payload = cbor.head(4, len(batch)) + b"".join([event for _, event in batch])
+        self._envelopes += 1
+        try:
+            message = await self.publish_signed("alarm" if alarm else "event", payload)
+            asyncio.create_task(self._acknowledged(message, [seq for seq, _ in batch]))
+        except OSError:  # the queue is full or the connection went: pending again
+            self._released([seq for seq, _ in batch])
+
+    async def _acknowledged(self, message, seqs):
+        """Waits for the PUBACK; a refusal or an unknown fate makes the events pending again."""
+        await message.wait()
+        if message.reason is not None and message.reason < 0x80:
+            step("puback")
+            self._envelopes -= 1
+            self._wake.set()
+        else:
+            if message.reason is not None:
+                await asyncio.sleep_ms(_REFUSED_PAUSE_MS)
+            self._released(seqs)
+
+    def _released(self, seqs):
+        self._envelopes -= 1
+        for seq in seqs:
+            self._in_flight.pop(seq, None)
+        self._wake.set()
+
+    def _expire(self):
+        now = time.ticks_ms()
+        for seq in [s for s, deadline in self._in_flight.items() if time.ticks_diff(now, deadline) >= 0]:
+            del self._in_flight[seq]
+
+    def _held(self):
+        if self._hold_until is not None and time.ticks_diff(time.ticks_ms(), self._hold_until) >= 0:
+            self._hold_until = None
+        return self._hold_until is not None
+
+    async def run_receipts(self, alive):
+        """Verifies and applies receipts for ever."""
+        aad = (self._base + "receipt").encode()
+        while True:
+            alive()
+            try:
+                await asyncio.wait_for_ms(self._receipt_came.wait(), 5000)
+            except asyncio.TimeoutError:
+                continue
+            self._receipt_came.clear()
+            while self._receipts:
+                try:
+                    _, payload = await _run(cose.verify1_steps(self._receipts.pop(0), aad, self._keys))
+                    self._apply(cbor.decode(payload))
+                except (ValueError, KeyError, TypeError):
+                    self.refused_receipts += 1
+
+    def _apply(self, receipt):
+        if receipt[1] != self._gateway or receipt[2] != self._journal.epoch:
+            raise ValueError("not for this gateway and epoch")
+        outcome = receipt[4]
+        for first, last, digest in receipt[3]:
+            if not 0 <= first <= last < self._journal.next_seq or self._digest(first, last) != digest:
+                raise ValueError("digest")
+            step("receipt")
+            self._settle(first, last, outcome)
+        if self._clock.receipt_time(receipt[5]) and self.on_first_time:
+            self.on_first_time()
+        if outcome == OUTCOME_RETRY_LATER:
+            wait_ms = min(receipt.get(6, _NO_RECEIPT_MS), _RETRY_LATER_MAX_MS)
+            self._hold_until = time.ticks_add(time.ticks_ms(), wait_ms)
+        elif outcome in (OUTCOME_CONFLICT, OUTCOME_QUARANTINED) and self.on_fault:
+            self.on_fault(outcome)
+        self._wake.set()
+
+    def _settle(self, first, last, outcome):
+        if outcome in SETTLING:
+            step("settle.begin")
+            self._journal.settle(first, last)
+            step("settle.end")
+            for seq in range(first, last + 1):
+                self._in_flight.pop(seq, None)
+        self._home.outcome(first, last, outcome, self._clock.uptime_ms())
+
+    def _digest(self, first, last):
+        """First 8 bytes of SHA-256 over the hashes of the events first..last; None when one is no longer held."""
+        if last - first >= _MAX_IN_FLIGHT:
+            return None
+        whole = hashlib.sha256()
+        for seq in range(first, last + 1):
+            payload = self._journal.read(seq)
+            if payload is None:
+                return None
+            whole.update(hashlib.sha256(payload).digest())
+        return whole.digest()[:8]
+
+
+async def _run(steps):
+    """Runs a generator of slices in the loop; returns its value."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as e:
+            return e.value
+        await asyncio.sleep(0)
