@@ -1,0 +1,1 @@
+"""Boards on the technician's table: what they are, what is written to them, and how they are provisioned."""

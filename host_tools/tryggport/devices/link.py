@@ -1,0 +1,91 @@
+"""The serial line to one gateway, through mpremote's transport."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Self
+
+from mpremote.transport import TransportError, TransportExecError
+from mpremote.transport_serial import SerialTransport
+from serial import SerialException
+
+from tryggport.errors import TryggError
+
+CHUNK_BYTES = 512
+
+
+class Link:
+    """A gateway in raw REPL, its application stopped. Use as a context manager; the gateway starts anew at the end.
+
+    Raises TryggError when the port does not exist, is in use, or no MicroPython answers on it.
+    """
+
+    def __init__(self, port: str) -> None:
+        self.port = port
+
+    def __enter__(self) -> Self:
+        try:
+            self._transport = SerialTransport(self.port, baudrate=115200, timeout=10)
+        except (TransportError, SerialException, OSError) as e:
+            raise TryggError(
+                f"The port {self.port} cannot be opened.",
+                "Check the cable and that no other program (mpremote, a serial monitor) holds it; `mpremote devs` lists the ports.",
+            ) from e
+        try:
+            self._transport.enter_raw_repl()
+        except (TransportError, SerialException, OSError) as e:
+            self._transport.close()
+            raise TryggError(
+                f"No MicroPython answers on {self.port}.",
+                "Press the board's reset button and try again; is it flashed?",
+            ) from e
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self._transport.exec_raw_no_follow("import machine; machine.reset()")
+        except (TransportError, SerialException, OSError):
+            pass  # the cable may be out: the gateway starts anew by its power switch
+        self._transport.close()
+
+    def call(self, function: str, *arguments: str | int) -> dict[str, Any]:
+        """Calls `gateway.provision.<function>` on the gateway; returns the JSON object that it prints."""
+        listed = ", ".join(repr(argument) for argument in arguments)
+        output = self._run(f"from gateway import provision; provision.{function}({listed})")
+        try:
+            answer = json.loads(output.decode().strip().splitlines()[-1])
+        except (ValueError, IndexError):
+            raise TryggError(
+                f"The gateway on {self.port} gave no sensible answer to {function}.", "Flash it again."
+            ) from None
+        if "error" in answer:
+            raise TryggError(f"The gateway refused: {answer['error']}.")
+        return dict(answer)
+
+    def write(self, path: str, data: bytes, progress: Callable[[int, int], None] | None = None) -> None:
+        """Writes a file on the gateway."""
+        try:
+            self._transport.fs_writefile(path, data, CHUNK_BYTES, progress)
+        except (TransportError, SerialException, OSError) as e:
+            raise _broken(self.port) from e
+
+    def _run(self, code: str) -> bytes:
+        try:
+            return bytes(self._transport.exec(code))
+        except TransportExecError as e:
+            last = e.error_output.strip().splitlines()[-1] if e.error_output.strip() else "no reason given"
+            if "ImportError" in last:
+                raise TryggError(f"There is no Tryggport firmware on {self.port}.", "Flash it first.") from e
+            raise TryggError(f"The gateway on {self.port} failed: {last}.") from e
+        except (TransportError, SerialException, OSError) as e:
+            raise _broken(self.port) from e
+
+
+def _broken(port: str) -> TryggError:
+    return TryggError(
+        f"The line to {port} broke.", "Put the cable back and type the same command again: it goes on where it stopped."
+    )
