@@ -67,7 +67,7 @@ class App:
         self.recorder = Recorder(config.gateway, self.journal, self.clock)
         self.fall_seq = None
         self.connects = 0
-        self.secret = self.store.get("sign")
+        self.secret = self.store.get(identity.SIGN_KEY)
         self.kid = cose.kid(p256.public_key(self.secret))
         self.client = self._client()
         self.uplink = Uplink(
@@ -82,7 +82,7 @@ class App:
     def _client(self):
         config = self.config
         tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        tls.load_cert_chain(config.tls_certificate, identity.private_key_der(self.store.get("tls")))
+        tls.load_cert_chain(config.tls_certificate, identity.private_key_der(self.store.get(identity.TLS_KEY)))
         tls.load_verify_locations(config.broker_ca)
         tls.verify_mode = ssl.CERT_REQUIRED
         host, _ = config.brokers[0]

@@ -1,7 +1,7 @@
 """Provisioning over the serial port: the host calls these functions through the raw REPL, each prints one JSON line.
 
-Keys are made here and stay here; what leaves is a certificate signing request. Files are staged and take effect all at once in `commit`, so a pulled
-cable leaves the gateway as it was."""
+Keys are made here and stay here; what leaves is a certificate signing request. Files are staged and take effect all at
+once in `commit`, so a pulled cable leaves the gateway as it was."""
 
 import binascii
 import json
@@ -26,7 +26,8 @@ def requests(gateway):
     """Makes the two keys unless they are there, and prints their signing requests: {"tls": hex DER, "sign": hex DER}."""
     store = _store()
     identity.create(store, os.urandom)
-    _say({name: binascii.hexlify(identity.csr(store.get(name), gateway)).decode() for name in ("tls", "sign")})
+    keys = (("tls", identity.TLS_KEY), ("sign", identity.SIGN_KEY))
+    _say({name: binascii.hexlify(identity.csr(store.get(key), gateway)).decode() for name, key in keys})
 
 
 def stage():
@@ -42,13 +43,13 @@ def commit(gateway):
         staged = settings.Settings(settings.STAGED)
         if staged.gateway != gateway:
             raise settings.SettingsError("the configuration is for %s, not for %s" % (staged.gateway, gateway))
-        if p256.public_key(_store().get("tls")) not in staged.tls_certificate:
+        if p256.public_key(_store().get(identity.TLS_KEY)) not in staged.tls_certificate:
             raise settings.SettingsError("the certificate is not for the key of this gateway: start provisioning again")
     except settings.SettingsError as e:
         _say({"error": str(e)})
         return
     settings.put_in_force()
-    _say({"gateway": gateway, "kid": binascii.hexlify(cose.kid(p256.public_key(_store().get("sign")))).decode()})
+    _say({"gateway": gateway, "kid": binascii.hexlify(cose.kid(p256.public_key(_store().get(identity.SIGN_KEY)))).decode()})
 
 
 def _store():

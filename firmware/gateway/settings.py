@@ -12,8 +12,6 @@ FOLDER = "/trygg"
 STAGED = "/trygg.new"
 _OLD = "/trygg.old"
 FILES = ("root.pub", "trust.cbor", "config.cbor", "tls.der", "ca.der")
-ROLE_RECEIPT = 1
-ROLE_CONFIGURATION = 8
 _CONFIG_AAD = b"trygg/1/config"
 
 
@@ -32,7 +30,7 @@ class Settings:
         except ValueError as e:
             raise SettingsError("trust list refused (%s): provision the gateway again" % e)
         try:
-            _, payload = cose.verify1(files["config.cbor"], _CONFIG_AAD, trust.keys(ROLE_CONFIGURATION))
+            _, payload = cose.verify1(files["config.cbor"], _CONFIG_AAD, trust.keys(identity.CONFIGURATION))
             config = cbor.decode(payload)
             self.gateway = config[1]
             self.version = config[2]
@@ -44,7 +42,7 @@ class Settings:
             self.heartbeat_s = config[8]
         except (ValueError, KeyError, TypeError) as e:
             raise SettingsError("configuration refused (%s): provision the gateway again" % e)
-        self.receipt_keys = trust.keys(ROLE_RECEIPT)
+        self.receipt_keys = trust.keys(identity.RECEIPT)
         self.tls_certificate = files["tls.der"]
         self.broker_ca = files["ca.der"]
 

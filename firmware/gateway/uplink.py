@@ -1,8 +1,9 @@
 """Takes events from the journal to the receiver, and its receipts back.
 
-Idea: the journal is the only truth. A fresh alarm goes out at once from RAM, on its own; everything else is read from `journal.pending`, alarms
-first, in batches. What is *in flight* (published, no receipt yet) is a set of seqs with a deadline: when it passes, the connection breaks or the broker
-refuses, the seq leaves the set, and so is simply pending again. Only a verified receipt whose digest matches settles (TP-WIR-012, TP-WIR-013)."""
+Idea: the journal is the only truth. A fresh alarm goes out at once from RAM, on its own; everything else is read from
+`journal.pending`, alarms first, in batches. What is *in flight* (published, no receipt yet) is a set of seqs with a
+deadline: when it passes, the connection breaks or the broker refuses, the seq leaves the set, and so is simply pending
+again. Only a verified receipt whose digest matches settles (TP-WIR-012, TP-WIR-013)."""
 
 import asyncio
 import hashlib
