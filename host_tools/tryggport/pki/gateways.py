@@ -28,6 +28,14 @@ class DeviceCertificates:
     sign_der: bytes
 
 
+def check_gateway_id(gateway_id: str) -> None:
+    """Raises TryggError for an id that no gateway may have."""
+    if not GATEWAY_ID.match(gateway_id):
+        raise TryggError(f"{gateway_id!r} is not a gateway id.", "4 to 24 of a-z, 0-9 and hyphen.", usage=True)
+    if gateway_id in RESERVED_IDS:
+        raise TryggError(f"The name {gateway_id} is the receiver's own.", "Give the gateway another id.", usage=True)
+
+
 def issue_device(
     folder: Path,
     tls_csr_der: bytes,
@@ -42,10 +50,7 @@ def issue_device(
     For the keys that the gateway has certificates for already the same ones come back. Other keys need `replace`.
     Raises TryggError when a request is not signed by its key, is not for `gateway_id`, or both are for one key.
     """
-    if not GATEWAY_ID.match(gateway_id):
-        raise TryggError(f"{gateway_id!r} is not a gateway id.", "4 to 24 of a-z, 0-9 and hyphen.", usage=True)
-    if gateway_id in RESERVED_IDS:
-        raise TryggError(f"The name {gateway_id} is the receiver's own.", "Give the gateway another id.", usage=True)
+    check_gateway_id(gateway_id)
     keys = {"tls": _requested_key(tls_csr_der, gateway_id), "sign": _requested_key(sign_csr_der, gateway_id)}
     if point(keys["tls"]) == point(keys["sign"]):
         raise TryggError(f"The gateway {gateway_id} asks for both certificates with one key.", "It needs two keys.")
