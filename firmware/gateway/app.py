@@ -218,15 +218,19 @@ class App:
         i2c = machine.I2C(0, scl=machine.Pin(bus["scl"]), sda=machine.Pin(bus["sda"]))
         sensor = lis3dh.LIS3DH(i2c, self.board["accelerometer"]["address"])
         detector = FallDetector(lis3dh.RATE_HZ, self.config.placement)
-        samples = array("h", bytes(6 * lis3dh.FIFO_SAMPLES))
+        samples = array("h", bytes(6 * lis3dh.DEPTH))
+        read_ms = time.ticks_ms()
         while True:
             alive()
-            for i in range(0, 3 * sensor.read_into(samples), 3):
+            count = sensor.read_into(samples)
+            now_ms = time.ticks_ms()
+            if sensor.overrun:
+                detector.gap(max(0, time.ticks_diff(now_ms, read_ms) - count * 1000 // lis3dh.RATE_HZ))
+            read_ms = now_ms
+            for i in range(0, 3 * count, 3):
                 verdict = detector.feed(samples[i], samples[i + 1], samples[i + 2])
                 if verdict:
                     self.fall_verdict(verdict)
-            if sensor.lost_ms:
-                detector.gap(sensor.lost_ms)
             await asyncio.sleep_ms(_SENSOR_MS)
 
     def fall_verdict(self, verdict):
