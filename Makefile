@@ -53,7 +53,7 @@ bench: $(VENV)/.dev system-packages ## measure, and write tests/bench/results.md
 	@$(BIN)/python -m tests.bench
 
 firmware: $(VENV)/.demo ## build the firmware and flash images into build/
-	@$(BIN)/tryggport flash --image-only build
+	@$(BIN)/tryggport flash --board virtual --image build/virtual.bin
 
 vectors: $(VENV)/.dev ## write protocols/vectors/ anew
 	@$(BIN)/python protocols/generate.py

@@ -7,10 +7,6 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
-from mpremote.transport import TransportError, TransportExecError
-from mpremote.transport_serial import SerialTransport
-from serial import SerialException
-
 from tryggport.errors import TryggError
 
 CHUNK_BYTES = 512
@@ -26,16 +22,23 @@ class Link:
         self.port = port
 
     def __enter__(self) -> Self:
+        # Imported here: it brings pyserial's code for one operating system, and nothing else of this package needs it.
+        from mpremote.transport import TransportError, TransportExecError
+        from mpremote.transport_serial import SerialTransport
+        from serial import SerialException
+
+        self._line_errors = (TransportError, SerialException, OSError)
+        self._code_error = TransportExecError
         try:
             self._transport = SerialTransport(self.port, baudrate=115200, timeout=10)
-        except (TransportError, SerialException, OSError) as e:
+        except self._line_errors as e:
             raise TryggError(
                 f"The port {self.port} cannot be opened.",
                 "Check the cable and that no other program (mpremote, a serial monitor) holds it; `mpremote devs` lists the ports.",
             ) from e
         try:
             self._transport.enter_raw_repl()
-        except (TransportError, SerialException, OSError) as e:
+        except self._line_errors as e:
             self._transport.close()
             raise TryggError(
                 f"No MicroPython answers on {self.port}.",
@@ -48,7 +51,7 @@ class Link:
     ) -> None:
         try:
             self._transport.exec_raw_no_follow("import machine; machine.reset()")
-        except (TransportError, SerialException, OSError):
+        except self._line_errors:
             pass  # the cable may be out: the gateway starts anew by its power switch
         self._transport.close()
 
@@ -70,18 +73,18 @@ class Link:
         """Writes a file on the gateway."""
         try:
             self._transport.fs_writefile(path, data, CHUNK_BYTES, progress)
-        except (TransportError, SerialException, OSError) as e:
+        except self._line_errors as e:
             raise _broken(self.port) from e
 
     def _run(self, code: str) -> bytes:
         try:
             return bytes(self._transport.exec(code))
-        except TransportExecError as e:
+        except self._code_error as e:
             last = e.error_output.strip().splitlines()[-1] if e.error_output.strip() else "no reason given"
             if "ImportError" in last:
                 raise TryggError(f"There is no Tryggport firmware on {self.port}.", "Flash it first.") from e
             raise TryggError(f"The gateway on {self.port} failed: {last}.") from e
-        except (TransportError, SerialException, OSError) as e:
+        except self._line_errors as e:
             raise _broken(self.port) from e
 
 
