@@ -18,8 +18,8 @@
 
     asyncio.run(main())
 
-Parts: `codec` bytes and values · `session` what outlives a connection (queue, identifiers, subscriptions), without I/O ·
-`client` the connection: sockets, deadlines, backoff · `opener` DNS, TCP and TLS. Nothing else of this project is needed.
+Parts: `codec` bytes and values · `message` handles · `session` what outlives a connection (queue, identifiers, subscriptions), without
+I/O · `client` the connection: sockets, deadlines, backoff · `opener` DNS, TCP and TLS. Nothing else of this project is needed.
 
 A publication's fate is `message.state`: QUEUED, SENT (QoS 0: final), ACKED (see `.reason`, 0x80 and above is a refusal),
 UNKNOWN (sent, then the session was lost or the client closed), REFUSED (never sent: beyond the server's limits, or closed).
@@ -27,8 +27,20 @@ Properties are dicts keyed by the identifiers of MQTT 5 table 2-4; {0x26: [(name
 Requirements: protocols/mqtt.md.
 """
 
-from .client import Client, Failure
-from .opener import tls_opener
-from .session import ACKED, QUEUED, REFUSED, SENT, UNKNOWN, QueueFull
+from .client import Client
+from .codec import Failure
+from .message import ACKED, QUEUED, REFUSED, SENT, UNKNOWN, QueueFull
+from .opener import tcp_opener, tls_opener
 
-__all__ = ("ACKED", "QUEUED", "REFUSED", "SENT", "UNKNOWN", "Client", "Failure", "QueueFull", "tls_opener")
+__all__ = (
+    "ACKED",
+    "QUEUED",
+    "REFUSED",
+    "SENT",
+    "UNKNOWN",
+    "Client",
+    "Failure",
+    "QueueFull",
+    "tcp_opener",
+    "tls_opener",
+)

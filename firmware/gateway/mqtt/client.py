@@ -1,0 +1,294 @@
+"""The connection: reading, writing, deadlines, reconnecting. The rules of the protocol are in `session`.
+
+Three tasks live as long as a connection: one reads, one writes, one watches the deadlines. The first failure ends all three;
+`run` then tells of it, waits and connects again. Nothing here raises into the application.
+"""
+
+import asyncio
+import random as _random
+from time import ticks_add, ticks_diff, ticks_ms
+
+from micropython import const
+
+from . import codec
+from .codec import Failure, Violation, call
+from .opener import readable, writable
+from .session import Session
+
+_FAREWELL_MS = const(1000)
+
+
+class Client:
+    """A reconnecting MQTT 5 client.
+
+    `connect`: see `opener` · `will`: None or callable() -> (topic, payload, qos, retain[, properties]) or None, called before
+    every CONNECT; 0x18 in its properties is the delay · `on_message(topic, payload, properties)`: `payload` is a memoryview that
+    is valid during the call only; `"retain"` is in `properties` of a retained message; QoS 1 is acknowledged when the call has
+    returned, and when it raises, the connection is closed without the acknowledgement, so that the server sends it again ·
+    `on_connect(session_present)` · `on_disconnect(reason)`: an attempt or a connection has ended; a `Failure`, an OSError of the
+    network, or the ValueError of `ssl` that names what is wrong with the certificate · `resend`: after a lost session, publish
+    again what was not acknowledged; otherwise it becomes UNKNOWN · `random()`: float in 0…1 for the jitter.
+    Bounds: `queue_limit` messages, `max_packet` bytes received, `receive_maximum` unacknowledged QoS 1 messages from the server.
+    Times: `handshake_ms` from the first SYN to CONNACK, `ack_ms` for an acknowledgement or PINGRESP, `backoff_ms` (first, last)
+    between attempts, `kick_ms` between attempts that `kick()` brings forward.
+    """
+
+    def __init__(self, client_id, connect, *, keep_alive_s=30, session_expiry_s=0, clean_start=False, will=None,
+                 on_message=None, on_connect=None, on_disconnect=None, user=None, password=None, properties=None,
+                 receive_maximum=16, max_packet=4096, queue_limit=64, resend=True, random=_random.random,
+                 handshake_ms=15000, ack_ms=5000, backoff_ms=(1000, 60000), kick_ms=10000, tx_bytes=1460):  # fmt: skip
+        self.connected = False
+        self.last_error = None
+        self.on_message = on_message
+        self.on_connect = on_connect
+        self.on_disconnect = on_disconnect
+        self._connect = connect
+        self._keep_alive_s = keep_alive_s
+        self._session_expiry_s = self._expiry_s = session_expiry_s
+        self._will = will
+        self._login = (user, password)
+        self._random = random
+        self._handshake_ms = handshake_ms
+        self._ack_ms = ack_ms
+        self._backoff_ms = backoff_ms
+        self._kick_ms = kick_ms
+        self._rx = bytearray(max_packet)
+        self._tx = bytearray(max(tx_bytes, 4 * receive_maximum + 8))
+        self._wake = asyncio.Event()
+        self._ended = asyncio.Event()
+        self._kick = asyncio.Event()
+        self._kicked = False
+        self._kicked_at = ticks_add(ticks_ms(), -kick_ms)
+        self._closing = False
+        self._task = None
+        self._properties = {0x11: session_expiry_s, 0x21: receive_maximum, 0x27: max_packet}
+        self._properties.update(properties or {})
+        self._session = session = Session(client_id, queue_limit, receive_maximum, max_packet, resend, self._wake.set)
+        session.clean = clean_start
+        session.connected = self._accepted
+        session.deliver = self._deliver
+        self.publish = session.publish
+        self.unsubscribe = session.unsubscribe
+
+    @property
+    def queued(self):
+        """How many publications have no final state yet."""
+        return self._session.queued
+
+    def subscribe(
+        self, topic_filter, qos=1, no_local=False, retain_as_published=False, retain_handling=0, properties=None
+    ):
+        """Subscribes now and again whenever the server has lost the session; the handle tells the granted QoS in `reason`."""
+        if not 0 <= qos <= 1:
+            raise ValueError("QoS 0 or 1")
+        options = qos | no_local << 2 | retain_as_published << 3 | retain_handling << 4
+        return self._session.subscribe(topic_filter, options, properties)
+
+    def kick(self):
+        """Something urgent is queued: ends a wait between attempts, at most once in `kick_ms`."""
+        if not self.connected:
+            self._kicked = True
+            self._kick.set()
+
+    async def close(self, reason=0):
+        """Says DISCONNECT (4: with the will) and ends `run`; every open message gets its final state."""
+        self._closing = True
+        if self._task is None:
+            self._session.abandon()
+            return
+        if self.connected:
+            self._session.leave(reason)
+            try:
+                await asyncio.wait_for_ms(self._ended.wait(), _FAREWELL_MS)
+            except asyncio.TimeoutError:
+                pass
+        task = self._task
+        if task is not None:
+            task.cancel()
+        while self._task is not None:
+            await asyncio.sleep_ms(1)
+
+    async def run(self):
+        """Connects, and connects again after every failure, until `close`."""
+        self._task = asyncio.current_task()
+        self._closing = False
+        attempt = 0
+        try:
+            while not self._closing:
+                started = ticks_ms()
+                error = await self._connection(attempt)
+                if self._closing:
+                    break
+                self.last_error = error
+                call(self.on_disconnect, error)
+                lasted = ticks_diff(ticks_ms(), started) > self._handshake_ms and self._was_connected
+                attempt = 0 if lasted else attempt + 1
+                await self._pause(self._wait_ms(attempt, error))
+        except asyncio.CancelledError:
+            if not self._closing:
+                raise
+        finally:
+            self._task = None
+            if self._closing:
+                self._session.abandon()
+
+    def _wait_ms(self, attempt, error):
+        first, last = self._backoff_ms
+        if isinstance(error, Failure) and error.permanent:
+            return last
+        return int(min(last, first << min(max(attempt - 1, 0), 16)) * self._random())
+
+    async def _pause(self, wait_ms):
+        started = ticks_ms()
+        while True:
+            left = wait_ms - ticks_diff(ticks_ms(), started)
+            if self._kicked:
+                since = ticks_diff(ticks_ms(), self._kicked_at)
+                left = min(left, self._kick_ms - since) if 0 <= since < self._kick_ms else 0
+            if left <= 0:
+                break
+            try:
+                await asyncio.wait_for_ms(self._kick.wait(), left)
+            except asyncio.TimeoutError:
+                pass
+            self._kick.clear()
+        if self._kicked:
+            self._kicked = False
+            self._kicked_at = ticks_ms()
+
+    # One connection.
+
+    async def _connection(self, attempt):
+        """Connects and stays connected; returns the exception that ended it."""
+        self._error = None
+        self._was_connected = False
+        self._ended.clear()
+        self._started = ticks_ms()
+        sock = None
+        tasks = []
+        try:
+            sock = await asyncio.wait_for_ms(self._connect(attempt), self._handshake_ms)
+            hello = self._hello()
+            self._heard_at = self._sent_at = ticks_ms()
+            for step in (self._read(sock), self._write(sock, hello), self._watch()):
+                tasks.append(asyncio.create_task(self._guard(step)))
+            await self._ended.wait()
+        except asyncio.TimeoutError:
+            self._error = Failure("no connection in time")
+        except Exception as error:
+            self._error = error
+        finally:
+            for task in tasks:
+                task.cancel()
+            if sock is not None:
+                self._shut(sock)
+            self.connected = False
+            self._session.lost()
+            if not self._expiry_s:
+                self._session.forget()
+        return self._error
+
+    def _shut(self, sock):
+        try:
+            sock.readinto(self._rx)  # closing with unread bytes would send RST, which can overtake our DISCONNECT
+        except (OSError, ValueError):
+            pass
+        sock.close()
+
+    def _hello(self):
+        session = self._session
+        session.clean = session.clean or not self._session_expiry_s
+        will = self._will() if self._will is not None else None
+        return codec.connect(session.client_id, self._keep_alive_s, session.clean, self._properties, will, *self._login)
+
+    async def _guard(self, step):
+        try:
+            await step
+        except Exception as error:
+            if self._error is None:
+                self._error = error
+                if isinstance(error, Violation):
+                    self._session.leave(error.reason)
+                    await asyncio.sleep_ms(_FAREWELL_MS)
+        self._ended.set()
+
+    def _accepted(self, present, values):
+        self.connected = self._was_connected = True
+        self._kicked = False
+        self._ping_ms = 500 * min([s for s in (self._keep_alive_s, values.get(0x13)) if s] or (0,))
+        self._expiry_s = values.get(0x11, self._session_expiry_s)
+        call(self.on_connect, present)
+
+    def _deliver(self, topic, payload, values):
+        if self.on_message is not None:
+            self.on_message(topic, payload, values)
+
+    async def _read(self, sock):
+        buf = self._rx
+        view = memoryview(buf)
+        n = 0
+        while True:
+            got = sock.readinto(view[n:])
+            if got is None:
+                await readable(sock)
+                continue
+            if not got:
+                raise Failure("connection closed")
+            n += got
+            self._heard_at = ticks_ms()
+            used = self._session.received(buf, n)
+            if used:
+                n -= used
+                view[:n] = view[used : used + n]
+            await asyncio.sleep_ms(0)
+
+    async def _write(self, sock, packet):
+        session = self._session
+        n = len(packet)
+        leaving = False
+        while not leaving:
+            view = memoryview(packet)
+            i = 0
+            while i < n:
+                # A TLS write that would block must be repeated with the very same bytes (mbedtls_ssl_write).
+                put = sock.write(view[i:n])
+                if put is None:
+                    await writable(sock)
+                else:
+                    i += put
+            self._sent_at = ticks_ms()
+            n = 0
+            while not n and not leaving:
+                leaving = session.farewell is not None
+                packet, n = session.fill(self._tx)
+                if not n:
+                    self._wake.clear()
+                    await self._wake.wait()
+
+    async def _watch(self):
+        session = self._session
+        watched = pinged_at = None
+        since = 0
+        while True:
+            await asyncio.sleep_ms(max(10, min(500, self._ack_ms // 8)))
+            now = ticks_ms()
+            if not self.connected:
+                if ticks_diff(now, self._started) > self._handshake_ms:
+                    raise Failure("no CONNACK in time")
+                continue
+            oldest = session.awaiting()
+            if oldest is not watched:
+                watched = oldest
+                since = now
+            elif oldest is not None and ticks_diff(now, since) > self._ack_ms:
+                raise Failure("no acknowledgement in time")
+            if pinged_at is not None:
+                if ticks_diff(self._heard_at, pinged_at) >= 0:
+                    pinged_at = None
+                elif ticks_diff(now, pinged_at) > self._ack_ms:
+                    raise Failure("no PINGRESP in time")
+            elif (
+                self._ping_ms and max(ticks_diff(now, self._sent_at), ticks_diff(now, self._heard_at)) >= self._ping_ms
+            ):
+                pinged_at = now
+                session.send_ping()

@@ -1,0 +1,429 @@
+"""What outlives a connection: queued and unacknowledged messages, packet identifiers, subscriptions. No I/O, no clock.
+
+Idea: one chain of messages in the order of publication. `_head` is the oldest whose fate is open, `_unsent` the first that
+this connection has not sent yet; acknowledgements come in order, so they are found at the head. A new connection sets
+`_unsent` back to `_head`. Nothing else is queued anywhere, so memory is bounded by the queue limit.
+Invariants
+  S1  an identifier is given to one open message only, and is never 0.             (TP-MQT-020)
+  S2  what is sent twice in a session goes in its first order and with DUP.        (TP-MQT-021)
+  S3  at most Receive Maximum publications are unacknowledged.                     (TP-MQT-022)
+  S4  a message leaves the chain with a final state.                               (TP-MQT-024)
+"""
+
+from errno import ENOBUFS
+
+from micropython import const
+
+from . import codec
+from .codec import MALFORMED, PROTOCOL_ERROR, Failure, Violation, call
+from .message import ACKED, QUEUED, REFUSED, SENT, UNKNOWN, Message, QueueFull
+
+_PUBLISH = const(0x30)
+_PUBACK = const(0x40)
+_SUBSCRIBE = const(0x82)
+_UNSUBSCRIBE = const(0xA2)
+_NO_PROPERTIES = b"\0"
+_SUBACK_REASONS = b"\x00\x01\x80\x83\x87\x8f\x91\x97\x9e\xa1\xa2"
+_UNSUBACK_REASONS = b"\x00\x11\x80\x83\x87\x8f\x91"
+# Those after which trying again with the same settings ends in the same way.
+_PERMANENT = b"\x81\x82\x84\x85\x86\x87\x8a\x8c\x90\x95\x99\x9a\x9b\x9d"
+_MAX_ALIASES = const(8)
+
+
+def _check_topic(topic):
+    if not topic or "#" in topic or "+" in topic or "\0" in topic:
+        raise ValueError("not a topic name")
+
+
+class Session:
+    """Packets in, packets out. `wake()` is called when there is something to send and `fill` had found nothing."""
+
+    def __init__(self, client_id, queue_limit, receive_maximum, max_packet, resend, wake):
+        self.client_id = client_id
+        self.receive_maximum = receive_maximum
+        self.max_packet = max_packet
+        self.queued = 0
+        self._limit = min(queue_limit, 60000)
+        self._resend = resend
+        self._wake = wake
+        self._idle = True
+        self._head = self._tail = self._unsent = None
+        self._pid = 0
+        self._subscriptions = {}
+        self._acks = bytearray(4 * receive_maximum)
+        self.clean = False  # the next CONNECT says Clean Start
+        self.connected = None  # callable(session_present, properties)
+        self.deliver = None  # callable(topic, payload, properties)
+        self.lost()
+
+    # What the application asks for.
+
+    def publish(self, topic, payload=b"", qos=1, retain=False, properties=None):
+        """Queues a message, connected or not; returns its handle. QueueFull or ValueError: nothing was queued."""
+        _check_topic(topic)
+        if not 0 <= qos <= 1:
+            raise ValueError("QoS 0 or 1")
+        if self.queued >= self._limit:
+            raise QueueFull(ENOBUFS)
+        if isinstance(payload, str):
+            payload = payload.encode()
+        elif not isinstance(payload, bytes):
+            payload = bytes(payload)
+        self.queued += 1
+        return self._append(Message(_PUBLISH | qos << 1 | bool(retain), topic, payload, codec.put_values(properties)))
+
+    def subscribe(self, topic_filter, options, properties):
+        payload = codec.put_binary(topic_filter) + bytes((options,))
+        message = Message(_SUBSCRIBE, topic_filter, None, codec.put_properties(properties) + payload)
+        self._subscriptions[topic_filter] = message
+        return self._append(message)
+
+    def unsubscribe(self, topic_filter):
+        """Ends a subscription; returns a handle."""
+        self._subscriptions.pop(topic_filter, None)
+        extra = _NO_PROPERTIES + codec.put_binary(topic_filter)
+        return self._append(Message(_UNSUBSCRIBE, topic_filter, None, extra))
+
+    def _append(self, message):
+        if self._head is None:
+            self._head = message
+        else:
+            self._tail._next = message
+        self._tail = message
+        if self._unsent is None:
+            self._unsent = message
+        self._stir()
+        return message
+
+    def _stir(self):
+        if self._idle:
+            self._idle = False
+            self._wake()
+
+    # A connection begins and ends.
+
+    def _connack(self, buf, i, end):
+        present, reason, values = codec.connack(buf, i, end)
+        if reason:
+            raise Failure("refused", reason, values, reason in _PERMANENT)
+        if (present and self.clean) or (self.client_id and 0x12 in values):
+            raise Violation(PROTOCOL_ERROR, "CONNACK")
+        self.client_id = values.get(0x12, self.client_id)
+        self._begin(present, values)
+        self.connected(present, values)
+
+    def _begin(self, present, values):
+        self.clean = False
+        self.active = True
+        self._window = values.get(0x21, 65535)
+        self._max_out = values.get(0x27, 0x10000000)
+        self._max_qos = values.get(0x24, 1)
+        self._retain = values.get(0x25, 1)
+        self._alias_limit = min(values.get(0x22, 0), _MAX_ALIASES)
+        if not present:
+            self.forget()
+            waiting = self._open()
+            for message in self._subscriptions.values():
+                if message not in waiting:
+                    message.state = QUEUED
+                    message._next = self._head
+                    self._head = message
+                    if self._tail is None:
+                        self._tail = message
+        self._unsent = self._head
+        self._stir()
+
+    def forget(self):
+        """The session is lost: sent publications are new again (`resend`) or their fate is UNKNOWN."""
+        for message in self._open():
+            if message._id:
+                if self._resend or message._kind >= _SUBSCRIBE:
+                    message._id = 0
+                    message.state = QUEUED
+                else:
+                    message._finish(UNKNOWN)
+        self._open()
+
+    def _open(self):
+        """The messages whose fate is open, in order; the chain is made of them anew."""
+        found = []
+        message = self._head
+        self._head = self._tail = None
+        self.queued = 0
+        while message is not None:
+            following = message._next
+            if not message.final():
+                if self._tail is None:
+                    self._head = message
+                else:
+                    self._tail._next = message
+                self._tail = message
+                self.queued += message._kind < _SUBSCRIBE
+                found.append(message)
+            message._next = None
+            message = following
+        self._unsent = self._head
+        return found
+
+    def lost(self):
+        """The connection is gone: the state that belongs to it goes too."""
+        self.active = False
+        self.farewell = None
+        self.ping = False
+        self._ack_count = 0
+        self._in_flight = 0
+        self._aliases = {}
+        self._alias_limit = 0
+        self._topic = None
+        self._open()
+
+    def abandon(self):
+        """The client closes for good: every open message gets its final state."""
+        for message in self._open():
+            message._finish(UNKNOWN if message._id else REFUSED)
+        self._open()
+
+    def leave(self, reason):
+        """The next thing that is sent is what was to be acknowledged, and DISCONNECT: then the connection ends."""
+        self.farewell = reason
+        self._stir()
+
+    def send_ping(self):
+        self.ping = True
+        self._stir()
+
+    def awaiting(self):
+        """The oldest message that was sent on this connection and is not acknowledged, or None."""
+        return self._head if self._head is not self._unsent else None
+
+    # Out.
+
+    def fill(self, tx):
+        """Fills `tx` with the next packets: (buffer, size), size 0 when there is nothing to send now.
+
+        The buffer is `tx`, or one made for a packet that does not fit into it.
+        """
+        n = 4 * self._ack_count
+        tx[:n] = self._acks[:n]
+        self._ack_count = 0
+        if self.farewell is not None:
+            tx[n : n + 3] = bytes((0xE0, 1, self.farewell))
+            return tx, n + 3
+        if self.ping:
+            self.ping = False
+            tx[n : n + 2] = b"\xc0\0"
+            n += 2
+        while self.active:
+            message = self._unsent
+            if message is None or (message._kind & 0xF2 == 0x32 and self._in_flight >= self._window):
+                break
+            rest, size, reason = self._measure(message)
+            if not reason:
+                total = size + (2 if size < 128 else 3 if size < 16384 else 5)
+                if n + total > len(tx):
+                    if n:
+                        break
+                    tx = bytearray(total)
+                n = self._pack(message, tx, n, size, rest)
+            self._sent(message, reason)
+        self._idle = not n
+        return tx, n
+
+    def _measure(self, message):
+        """(what follows the identifier, remaining length, 0 or the reason why the server would refuse it)."""
+        kind = message._kind
+        rest = message._extra
+        if kind >= _SUBSCRIBE:
+            return rest, 2 + len(rest), 0
+        self._name(message.topic)
+        if self._alias:
+            rest = codec.put_varint(3 + len(rest)) + b"\x23\0" + bytes((self._alias,)) + rest
+        elif rest:
+            rest = codec.put_varint(len(rest)) + rest
+        else:
+            rest = _NO_PROPERTIES
+        size = len(self._lead) + (kind & 2) + len(rest) + len(message._payload)
+        if size + 5 > self._max_out:
+            return rest, size, 0x95
+        return rest, size, 0x9B if kind & 2 > self._max_qos * 2 else 0x9A if kind & 1 > self._retain else 0
+
+    def _name(self, topic):
+        """Sets `_lead` and `_alias`: how this connection names `topic` next."""
+        alias = self._aliases.get(topic)
+        if alias:
+            self._lead = b"\0\0"
+            self._topic = None
+        else:
+            if topic != self._topic:
+                self._topic = topic
+                self._lead = codec.put_binary(topic)
+            alias = len(self._aliases) + 1
+            if alias > self._alias_limit:
+                alias = 0
+        self._alias = alias
+
+    def _pack(self, message, tx, n, size, rest):
+        kind = message._kind
+        pid = message._id
+        tx[n] = kind | 8 if pid and kind < _SUBSCRIBE else kind
+        n += 1
+        while size > 127:
+            tx[n] = size & 0x7F | 0x80
+            size >>= 7
+            n += 1
+        tx[n] = size
+        n += 1
+        if kind < _SUBSCRIBE:
+            if self._alias:
+                self._aliases[message.topic] = self._alias
+            end = n + len(self._lead)
+            tx[n:end] = self._lead
+            n = end
+        if kind & 2:
+            if not pid:
+                self._pid = pid = message._id = self._pid % 65535 + 1
+            tx[n] = pid >> 8
+            tx[n + 1] = pid & 0xFF
+            n += 2
+        end = n + len(rest)
+        tx[n:end] = rest
+        if kind < _SUBSCRIBE:
+            n = end
+            end += len(message._payload)
+            tx[n:end] = message._payload
+        return end
+
+    def _sent(self, message, reason):
+        self._unsent = message._next
+        if message._id and not reason:
+            message.state = SENT
+            if message._kind < _SUBSCRIBE:
+                self._in_flight += 1
+            return
+        message._id = 0
+        self._settle_head()
+        if reason:
+            message._finish(REFUSED, reason)
+        else:
+            message._finish(SENT)
+
+    def _settle_head(self):
+        """Drops what has a final state from the head of the chain."""
+        head = self._head
+        while head is not self._unsent and not head._id:
+            if head._kind < _SUBSCRIBE:
+                self.queued -= 1
+            head = head._next
+        self._head = head
+
+    # In.
+
+    def received(self, buf, n):
+        """Handles the whole packets in buf[:n]; returns how many bytes they were. Raises Failure or its Violation."""
+        i = 0
+        while n - i > 1:
+            size = buf[i + 1]
+            j = i + 2
+            if size > 127:
+                size, j = self._length(buf, i + 1, n)
+                if not j:
+                    break
+            end = j + size
+            if end - i > self.max_packet:
+                raise Violation(0x95, "packet too large")
+            if end > n:
+                break
+            self._packet(buf[i], buf, j, end)
+            i = end
+        if self._ack_count or (self._unsent is not None and self.active and self._in_flight < self._window):
+            self._stir()
+        return i
+
+    def _length(self, buf, j, n):
+        """(remaining length, offset after it), offset 0 when it is not all there."""
+        size = shift = 0
+        while shift < 28:
+            if j == n:
+                return 0, 0
+            byte = buf[j]
+            j += 1
+            size |= (byte & 0x7F) << shift
+            if byte < 128:
+                return size, j
+            shift += 7
+        raise Violation(MALFORMED, "remaining length")
+
+    def _packet(self, kind, buf, i, end):
+        what = kind & 0xF0
+        if what != _PUBLISH and kind & 0x0F != (2 if what in (0x60, 0x80, 0xA0) else 0):
+            raise Violation(MALFORMED, "flags 0x%02x" % kind)
+        if kind == 0xE0:
+            reason, values = codec.disconnect(buf, i, end)
+            raise Failure("closed by the server", reason, values)
+        if not self.active:
+            if kind != 0x20:
+                raise Violation(PROTOCOL_ERROR, "packet 0x%02x before CONNACK" % kind)
+            self._connack(buf, i, end)
+        elif kind == _PUBACK:
+            self._puback(buf, i, end)
+        elif what == _PUBLISH:
+            self._publish(kind, buf, i, end)
+        elif kind == 0x90 or kind == 0xB0:
+            self._suback(kind, buf, i, end)
+        elif kind == 0xD0:
+            if i != end:
+                raise Violation(MALFORMED, "PINGRESP length")
+        else:
+            self._unexpected(what)
+
+    def _unexpected(self, what):
+        # Nothing but a clean start ends a QoS 2 exchange that we did not begin.
+        self.clean = self.clean or 0x30 <= what <= 0x70
+        raise Violation(PROTOCOL_ERROR, "unexpected packet 0x%02x" % what)
+
+    def _puback(self, buf, i, end):
+        pid, reason, values = codec.puback(buf, i, end)
+        message = self._find(pid, 0)
+        if message is not None:
+            self._in_flight -= 1
+            self._acknowledged(message, reason, values)
+
+    def _suback(self, kind, buf, i, end):
+        pid, values, i = codec.suback(buf, i, end)
+        subscribed = kind == 0x90
+        if subscribed and i == end:
+            raise Violation(PROTOCOL_ERROR, "SUBACK without a reason")
+        message = self._find(pid, _SUBSCRIBE if subscribed else _UNSUBSCRIBE)
+        if message is not None:
+            if end - i != 1 or buf[i] not in (_SUBACK_REASONS if subscribed else _UNSUBACK_REASONS):
+                raise Violation(PROTOCOL_ERROR, "SUBACK reason")
+            self._acknowledged(message, buf[i], values)
+
+    def _find(self, pid, kind):
+        """The sent message with this identifier: a publication (kind 0) or one of exactly `kind`; None when there is none."""
+        message = self._head
+        while message is not self._unsent:
+            if message._id == pid and (message._kind == kind or (not kind and message._kind < _SUBSCRIBE)):
+                return message
+            message = message._next
+        return None
+
+    def _acknowledged(self, message, reason, values):
+        message._id = 0
+        self._settle_head()
+        message._finish(ACKED, reason, values)
+
+    def _publish(self, kind, buf, i, end):
+        topic, pid, values, i = codec.publish(kind >> 1 & 3, buf, i, end)
+        if kind & 4:
+            self._unexpected(_PUBLISH)
+        n = 4 * self._ack_count
+        if pid and n == len(self._acks):
+            raise Violation(0x93, "receive maximum")
+        if kind & 1:
+            values["retain"] = True
+        if call(self.deliver, topic, memoryview(buf)[i:end], values) and pid:
+            raise Violation(0x83, "on_message raised")
+        if pid:
+            self._acks[n : n + 4] = bytes((_PUBACK, 2, pid >> 8, pid & 0xFF))
+            self._ack_count += 1
