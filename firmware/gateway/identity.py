@@ -55,7 +55,9 @@ def create(store, rng):
 
 def _der(tag, *parts):
     size = sum(len(part) for part in parts)
-    length = bytes((size,)) if size < 128 else bytes((0x81, size)) if size < 256 else bytes((0x82, size >> 8, size & 255))
+    length = (
+        bytes((size,)) if size < 128 else bytes((0x81, size)) if size < 256 else bytes((0x82, size >> 8, size & 255))
+    )
     return b"".join((bytes((tag,)), length) + parts)
 
 
@@ -109,7 +111,12 @@ def trust_list(envelope, root_public65, current_version):
         raise cose.COSEError("malformed")
     version = content.get(1)
     entries = content.get(2)
-    if type(version) is not int or version < 0 or type(entries) is not list or not 1 <= len(entries) <= _TRUST_ENTRIES_MAX:
+    if (
+        type(version) is not int
+        or version < 0
+        or type(entries) is not list
+        or not 1 <= len(entries) <= _TRUST_ENTRIES_MAX
+    ):
         raise cose.COSEError("malformed")
     if not all(_sound(entry) for entry in entries) or len({entry[0] for entry in entries}) != len(entries):
         raise cose.COSEError("malformed")
