@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import struct
 from dataclasses import dataclass
+from itertools import pairwise
 
 from tryggport.errors import TryggError
 
@@ -91,7 +92,7 @@ def _check(rows: list[Partition]) -> None:
         if row.offset % _ALIGNMENT.get(row.type, 0x1000) or row.size <= 0:
             raise TryggError(f"Partition {row.label} is not aligned or is empty.")
     ordered = sorted(rows, key=lambda row: row.offset)
-    for row, following in zip(ordered, ordered[1:], strict=False):
+    for row, following in pairwise(ordered):
         if row.end > following.offset:
             raise TryggError(f"Partitions {row.label} and {following.label} overlap.")
 

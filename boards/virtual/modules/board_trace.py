@@ -1,0 +1,8 @@
+"""Lets the firmware name the step it is at; the board host stamps the time and can cut the power just there."""
+
+import _hub
+
+
+def step(name):
+    """Report the step. Returns when the host has noted it, or never, when the power was to be cut here."""
+    _hub.call(_hub.STEP, 0, 0, 0, name)

@@ -1,0 +1,107 @@
+"""`esp32` as on the chip: partitions of the flash and NVS, both in ESP-IDF's formats and both in the board host's flash model."""
+
+import struct
+
+import _hub
+from _hub import call
+from micropython import const
+
+
+class Partition:
+    """A block device with the extended protocol. A write without an offset erases first, one with an offset only programs."""
+
+    BOOT = const(0)
+    RUNNING = const(1)
+    TYPE_APP = const(0)
+    TYPE_DATA = const(1)
+
+    def __init__(self, id, block_size=4096, _row=None):
+        if _row is None:
+            rows = _rows()
+            wanted = [r for r in rows if (r[4] == id if isinstance(id, str) else r[0] == 0)]
+            if not wanted:
+                raise OSError(2)
+            _row = wanted[0]
+        self._info = _row
+        self._at = _row[2]
+        self._size = _row[3]
+
+    @staticmethod
+    def find(type=TYPE_APP, subtype=0xFF, label=None, block_size=4096):
+        return [
+            Partition(None, block_size, r)
+            for r in _rows()
+            if r[0] == type and subtype in (0xFF, r[1]) and label in (None, r[4])
+        ]
+
+    @classmethod
+    def mark_app_valid_cancel_rollback(cls):
+        pass
+
+    def info(self):
+        """(type, subtype, address, size, label, encrypted)"""
+        return self._info
+
+    def _address(self, block, offset, n):
+        at = block * 4096 + offset
+        if at < 0 or at + n > self._size:
+            raise OSError(-260)  # ESP_ERR_INVALID_SIZE
+        return self._at + at
+
+    def readblocks(self, block, buf, offset=0):
+        call(_hub.FLASH_READ, 0, self._address(block, offset, len(buf)), len(buf), None, buf)
+
+    def writeblocks(self, block, buf, offset=None):
+        at = self._address(block, offset or 0, len(buf))
+        if offset is None:
+            for sector in range(at, at + len(buf), 4096):
+                call(_hub.FLASH_ERASE, 0, sector)
+        call(_hub.FLASH_PROGRAM, 0, at, 0, buf)
+
+    def ioctl(self, op, arg):
+        if op == 4:
+            return self._size // 4096
+        if op == 5:
+            return 4096
+        if op == 6:
+            call(_hub.FLASH_ERASE, 0, self._address(arg, 0, 4096))
+        return 0 if op in (1, 2, 3, 6) else None
+
+
+def _rows():
+    table = call(_hub.PARTITIONS)
+    rows = []
+    for at in range(0, len(table), 32):
+        kind, subtype, address, size, label, flags = struct.unpack_from("<BBII16sI", table, at + 2)
+        rows.append((kind, subtype, address, size, label.rstrip(b"\0").decode(), bool(flags & 1)))
+    return rows
+
+
+class NVS:
+    """A namespace of the `nvs` partition. Every set is durable when it returns; commit() is there for the name's sake."""
+
+    def __init__(self, namespace):
+        self._key = namespace + "\0"
+
+    def set_i32(self, key, value):
+        call(_hub.NVS_SET, 0, 0, 0, self._key + key + "\0" + struct.pack("<i", value))
+
+    def get_i32(self, key):
+        return struct.unpack("<i", call(_hub.NVS_GET, 0, 0, 0, self._key + key))[0]
+
+    def set_blob(self, key, value):
+        call(_hub.NVS_SET, 1, 0, 0, b"%s%s\0%s" % (self._key.encode(), key.encode(), bytes(value)))
+
+    def get_blob(self, key, buffer):
+        """Reads into `buffer`, returns the length. OSError(-4364) when the buffer is too short, OSError(-4354) when not found."""
+        value = call(_hub.NVS_GET, 1, 0, 0, self._key + key)
+        if len(value) > len(buffer):
+            raise OSError(-4364)
+        buffer[: len(value)] = value
+        return len(value)
+
+    def erase_key(self, key):
+        call(_hub.NVS_ERASE, 0, 0, 0, self._key + key)
+
+    def commit(self):
+        pass

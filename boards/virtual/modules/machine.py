@@ -1,0 +1,183 @@
+"""`machine` as on an ESP32: every call goes to the hardware in the board host."""
+
+import struct
+import time
+
+import _hub
+import umachine
+from _hub import call
+from micropython import const
+
+PWRON_RESET = const(1)
+HARD_RESET = const(2)
+WDT_RESET = const(3)
+DEEPSLEEP_RESET = const(4)
+SOFT_RESET = const(5)
+
+_reset_cause = 0
+_unique_id = b""
+
+
+def __getattr__(name):
+    return getattr(umachine, name)
+
+
+def reset_cause():
+    return _reset_cause
+
+
+def unique_id():
+    return _unique_id
+
+
+def freq():
+    return 160000000
+
+
+def reset():
+    call(_hub.RESET)
+
+
+def soft_reset():
+    raise SystemExit
+
+
+def disable_irq():
+    return 0
+
+
+def enable_irq(state):
+    pass
+
+
+class Pin:
+    IN = const(1)
+    OUT = const(3)
+    OPEN_DRAIN = const(7)
+    PULL_DOWN = const(1)
+    PULL_UP = const(2)
+    IRQ_RISING = const(1)
+    IRQ_FALLING = const(2)
+
+    def __init__(self, id, mode=-1, pull=-1, *, value=None):
+        self._id = id.id() if isinstance(id, Pin) else id
+        self.init(mode, pull, value=value)
+
+    def id(self):
+        return self._id
+
+    def init(self, mode=-1, pull=-1, *, value=None):
+        """A mode or pull of -1 leaves it as it is, None switches the pull off."""
+        if value is not None:
+            call(_hub.PIN_SET, self._id, value)
+        if mode != -1 or pull != -1:
+            call(_hub.PIN_MODE, self._id, 0 if mode == -1 else mode, 255 if pull == -1 else pull or 0)
+
+    def value(self, x=None):
+        if x is None:
+            return call(_hub.PIN_GET, self._id)
+        call(_hub.PIN_SET, self._id, 1 if x else 0)
+
+    __call__ = value
+
+    def on(self):
+        self.value(1)
+
+    def off(self):
+        self.value(0)
+
+    def irq(self, handler=None, trigger=3):
+        """`handler(pin)` runs while the program sleeps, polls or speaks with hardware."""
+        if handler is None:
+            _hub.handlers.pop(self._id, None)
+            trigger = 0
+        else:
+            _hub.handlers[self._id] = lambda _: handler(self)
+        call(_hub.PIN_IRQ, self._id, trigger)
+
+    def __repr__(self):
+        return "Pin(%d)" % self._id
+
+
+class PWM:
+    def __init__(self, dest, freq=5000, duty_u16=32768):
+        self._id = dest.id() if isinstance(dest, Pin) else dest
+        self._freq = freq
+        self._duty = duty_u16
+        self._set()
+
+    def _set(self):
+        call(_hub.PWM, self._id, self._freq, self._duty)
+
+    def freq(self, freq=None):
+        if freq is None:
+            return self._freq
+        self._freq = freq
+        self._set()
+
+    def duty_u16(self, duty=None):
+        if duty is None:
+            return self._duty
+        self._duty = duty
+        self._set()
+
+    def deinit(self):
+        call(_hub.PWM, self._id)
+
+
+def _bytes(buf):
+    """How many it holds; an array of 16-bit numbers holds two an item."""
+    return len(buf) if isinstance(buf, bytearray) else len(bytes(buf))
+
+
+class I2C:
+    def __init__(self, id=0, *, scl, sda, freq=400000):
+        self._pins = scl.id() | sda.id() << 8
+
+    def scan(self):
+        return list(call(_hub.I2C_SCAN, 0, self._pins))
+
+    def writeto(self, addr, buf, stop=True):
+        call(_hub.I2C_WRITE, addr, self._pins, 0, buf)
+        return len(buf)
+
+    def readfrom_into(self, addr, buf, stop=True):
+        call(_hub.I2C_READ, addr, self._pins | _bytes(buf) << 16, 0, None, buf)
+
+    def readfrom(self, addr, nbytes, stop=True):
+        buf = bytearray(nbytes)
+        self.readfrom_into(addr, buf)
+        return bytes(buf)
+
+    def readfrom_mem_into(self, addr, memaddr, buf, *, addrsize=8):
+        call(_hub.I2C_READ, addr, self._pins | _bytes(buf) << 16, memaddr | 0x100, None, buf)
+
+    def readfrom_mem(self, addr, memaddr, nbytes, *, addrsize=8):
+        buf = bytearray(nbytes)
+        self.readfrom_mem_into(addr, memaddr, buf)
+        return bytes(buf)
+
+    def writeto_mem(self, addr, memaddr, buf, *, addrsize=8):
+        call(_hub.I2C_WRITE, addr, self._pins, memaddr | 0x100, buf)
+
+
+SoftI2C = I2C
+
+
+class WDT:
+    def __init__(self, id=0, timeout=5000):
+        call(_hub.WDT, 0, timeout)
+
+    def feed(self):
+        call(_hub.WDT)
+
+
+class RTC:
+    def datetime(self, to=None):
+        """(year, month, day, weekday, hour, minute, second, microsecond), in UTC."""
+        if to is None:
+            us = time.time_ns() // 1000
+            t = time.gmtime(us // 1000000)
+            return t[:3] + (t[6],) + t[3:6] + (us % 1000000,)
+        seconds = time.mktime((to[0], to[1], to[2], to[4], to[5], to[6], 0, 0))
+        _hub.rtc_offset_ms = struct.unpack("<q", call(_hub.RTC_SET, 0, int(seconds), to[7]))[0]

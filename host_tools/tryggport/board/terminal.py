@@ -1,0 +1,242 @@
+"""The serial port of a virtual board: a pseudo-terminal for the technician's tool, joined to the terminal of the interpreter."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import pty
+import select
+import tty
+from collections.abc import Callable
+from pathlib import Path
+
+from tryggport.board.child import Child
+
+CONSOLE_BYTES = 64 * 1024
+_BUFFERED = 64 * 1024
+_STALLED_S = 1.0
+_CLIENT_POLL_S = 0.02
+_PROMPT_POLL_S = 0.002
+_HOLD_S = 5.0
+_INTERRUPT = b"\x03"
+_RAW = b"raw REPL; CTRL-B to exit\r\n"
+_PROMPT = b">>> "
+_BANNER = b"MicroPython "
+
+
+class Terminal:
+    """`path` is the port. Bytes that nobody reads are dropped; the last 64 KiB stay in `console`."""
+
+    def __init__(self, log: Path, ended: Callable[[], None]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._master, slave = pty.openpty()
+        tty.setraw(slave)
+        self.path = os.ttyname(slave)
+        os.close(slave)
+        os.set_blocking(self._master, False)
+        self._ended = ended
+        self._log = log
+        self._log_bytes = log.stat().st_size if log.exists() else 0
+        self.console = bytearray()
+        self.raw = False
+        self._child: Child | None = None
+        self._client = False
+        self._to_child = bytearray()
+        self._to_client = bytearray()
+        self._held_until = 0.0
+        self._at_prompt = 0
+        self._awaiting_prompt: bytearray | None = None
+        self._stall: asyncio.TimerHandle | None = None
+        self._watch = self._loop.call_soon(self._look_for_client)
+
+    def close(self) -> None:
+        self.detach()
+        self._watch.cancel()
+        self._loop.remove_reader(self._master)
+        self._loop.remove_writer(self._master)
+        os.close(self._master)
+
+    # The interpreter's side.
+
+    def attach(self, child: Child) -> None:
+        """A new life of the interpreter; what is typed waits until it listens."""
+        self._child = child
+        self._held_until = self._loop.time() + _HOLD_S
+        self._loop.add_reader(child.terminal, self._from_child)
+
+    def detach(self) -> None:
+        if self._child and self._child.terminal >= 0:
+            self._loop.remove_reader(self._child.terminal)
+            self._loop.remove_writer(self._child.terminal)
+        self._child = None
+        self._to_child.clear()
+        self._awaiting_prompt = None
+
+    def listening(self) -> None:
+        """The interpreter has begun to run boot.py: Ctrl-C reaches it."""
+        self._held_until = 0.0
+        self._advance()
+
+    def booted(self, raw: bool) -> None:
+        """The prompt comes next. With `raw`, hide it and its banner and ask for the raw REPL in its place."""
+        self._awaiting_prompt = bytearray() if raw else None
+        self._hold()
+
+    def say(self, text: bytes) -> None:
+        """What the board itself prints."""
+        self._record(text)
+        self._send(text)
+
+    def _from_child(self) -> None:
+        child = self._child
+        if child is None:
+            return
+        try:
+            data = os.read(child.terminal, 4096)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._loop.remove_reader(child.terminal)
+            self._ended()
+            return
+        self._record(data)
+        if self._awaiting_prompt is None:
+            self._send(data)
+            return
+        self._awaiting_prompt += data
+        if self._awaiting_prompt.endswith(_PROMPT):
+            before = self._awaiting_prompt.rpartition(_BANNER)[0]
+            self._awaiting_prompt = None
+            self._send(bytes(before))
+            os.write(child.terminal, b"\x01")
+
+    def _record(self, data: bytes) -> None:
+        seam = bytes(self.console[-len(_RAW) :]) + data
+        raw, friendly = seam.rfind(_RAW), seam.rfind(_PROMPT)
+        if raw != friendly:
+            self.raw = raw > friendly
+        self.console += data
+        del self.console[:-CONSOLE_BYTES]
+        self._log_bytes += len(data)
+        if self._log_bytes > 2 * CONSOLE_BYTES:
+            self._log.write_bytes(self.console)
+            self._log_bytes = len(self.console)
+        else:
+            with self._log.open("ab") as log:
+                log.write(data)
+
+    # The client's side.
+
+    def _look_for_client(self) -> None:
+        """A pseudo-terminal tells by a hang-up that nobody has it open."""
+        poll = select.poll()
+        poll.register(self._master, 0)
+        open_now = not poll.poll(0)
+        if open_now and not self._client:
+            self._client = True
+            self._loop.add_reader(self._master, self._from_client)
+        self._watch = self._loop.call_later(_CLIENT_POLL_S, self._look_for_client)
+
+    def _client_gone(self) -> None:
+        self._client = False
+        self._loop.remove_reader(self._master)
+        self._drop_output()
+
+    def _from_client(self) -> None:
+        try:
+            data = os.read(self._master, 4096)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._client_gone()
+            return
+        if self._child:
+            self._to_child += data
+            self._advance()
+
+    def _advance(self) -> None:
+        """Pass on what was typed. Ctrl-C interrupts code that runs, and what follows it waits for the prompt."""
+        child = self._child
+        while child and self._to_child and not self._held():
+            at = self._to_child.find(_INTERRUPT)
+            if at == 0 and child.interruptible():
+                del self._to_child[0]
+                child.interrupt()
+                self._hold()
+                continue
+            n = 1 if at == 0 else at if at > 0 else len(self._to_child)
+            try:
+                n = os.write(child.terminal, self._to_child[:n])
+            except BlockingIOError:
+                self._loop.add_writer(child.terminal, self._writable)
+                return
+            except OSError:
+                return
+            del self._to_child[:n]
+
+    def _writable(self) -> None:
+        if self._child:
+            self._loop.remove_writer(self._child.terminal)
+            self._advance()
+
+    def _hold(self) -> None:
+        self._held_until = self._loop.time() + _HOLD_S
+        self._at_prompt = 0
+        self._loop.call_later(_PROMPT_POLL_S, self._look_for_prompt)
+
+    def _held(self) -> bool:
+        return self._loop.time() < self._held_until
+
+    def _look_for_prompt(self) -> None:
+        """Input typed before the prompt would be flushed by the interpreter: release it when it has listened twice in a row."""
+        if not self._child or not self._held():
+            self._advance()
+            return
+        ready = self._awaiting_prompt is None and self._child.at_prompt()
+        self._at_prompt = self._at_prompt + 1 if ready else 0
+        if self._at_prompt >= 2:
+            self.listening()
+        else:
+            self._loop.call_later(_PROMPT_POLL_S, self._look_for_prompt)
+
+    def _send(self, data: bytes) -> None:
+        if not self._client or not data:
+            return
+        self._to_client += data
+        self._flush()
+        if len(self._to_client) > _BUFFERED and self._child and self._stall is None:
+            self._loop.remove_reader(self._child.terminal)
+            self._stall = self._loop.call_later(_STALLED_S, self._drop_output)
+
+    def _flush(self) -> None:
+        try:
+            n = os.write(self._master, self._to_client)
+        except BlockingIOError:
+            n = 0
+        except OSError:
+            n = len(self._to_client)
+        del self._to_client[:n]
+        if self._to_client:
+            self._loop.add_writer(self._master, self._flush)
+            return
+        self._loop.remove_writer(self._master)
+        self._resume()
+
+    def _drop_output(self) -> None:
+        """Nobody reads: the board must not wait for that."""
+        self._to_client.clear()
+        self._loop.remove_writer(self._master)
+        self._resume()
+
+    def _resume(self) -> None:
+        if self._stall:
+            self._stall.cancel()
+            self._stall = None
+            if self._child and self._child.terminal >= 0:
+                with contextlib.suppress(ValueError):
+                    self._loop.add_reader(self._child.terminal, self._from_child)
