@@ -16,6 +16,10 @@ DATA_VALUE_MAX = 64  # bytes of a text or byte string
 _NOTHING: Mapping[int, Any] = MappingProxyType({})
 
 
+def _nothing() -> Mapping[int, Any]:
+    return _NOTHING
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
     """One event. `boot` counts the boots of the epoch, `uptime_ms` runs since that boot, `utc_ms` is the Unix time.
@@ -37,8 +41,8 @@ class Event:
     severity: int = 0
     sensor: str | None = None
     location: int | None = None
-    data: Mapping[int, Any] = field(default=_NOTHING)
-    later: Mapping[int, Any] = field(default=_NOTHING)
+    data: Mapping[int, Any] = field(default_factory=_nothing)
+    later: Mapping[int, Any] = field(default_factory=_nothing)
     encoded: bytes = field(default=b"", compare=False, repr=False)
 
     @classmethod

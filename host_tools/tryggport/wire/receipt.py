@@ -80,9 +80,15 @@ def ranges_of(hash_by_seq: dict[int, bytes]) -> list[Range]:
     return [Range(run[0], run[-1], digest(hash_by_seq[seq] for seq in run)) for run in runs]
 
 
-def receipts(gateway: str, epoch: bytes, outcome: int, hash_by_seq: dict[int, bytes], utc_ms: int) -> list[Receipt]:
-    """As many receipts as the ranges over these events need to stay within an envelope."""
-    ranges = ranges_of(hash_by_seq)
+def receipts(
+    gateway: str, epoch: bytes, outcome: int, hash_by_seq: dict[int, bytes], utc_ms: int, *, joined: bool = True
+) -> list[Receipt]:
+    """As many receipts as the events need to stay within an envelope; not `joined`: one range an event.
+
+    Neighbours may be joined only where one transaction gave them their outcome. A gateway that no longer holds one event
+    of a joined range cannot check the digest of the others.
+    """
+    ranges = ranges_of(hash_by_seq) if joined else [Range(seq, seq, digest([sha])) for seq, sha in hash_by_seq.items()]
     return [
         Receipt(
             gateway=gateway, epoch=epoch, ranges=tuple(ranges[at : at + MAX_RANGES]), outcome=outcome, utc_ms=utc_ms

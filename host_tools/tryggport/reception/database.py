@@ -1,0 +1,144 @@
+"""Opens the reception's database, brings its schema up to date, and says in a sentence why it cannot."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url, text
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+
+from tryggport.errors import TryggError
+
+BUSY_TIMEOUT_S = 10
+HEAD = "0001"
+KNOWN_REVISIONS = ("0001",)
+MIGRATIONS = Path(__file__).parent / "migrations"
+_SQLITE_SENTENCES = {
+    "SQLITE_BUSY": ("is locked by another program", "Close what else writes to it, then start again."),
+    "SQLITE_LOCKED": ("is locked by another program", "Close what else writes to it, then start again."),
+    "SQLITE_READONLY": ("cannot be written", "Give this user the right to write the file and its folder."),
+    "SQLITE_PERM": ("cannot be written", "Give this user the right to write the file and its folder."),
+    "SQLITE_FULL": ("cannot grow: the disk is full", "Make room, then start again."),
+    "SQLITE_CANTOPEN": ("cannot be opened", "Give this user the right to write the file and its folder."),
+    "SQLITE_NOTADB": ("is not a database", "Name another file with --db."),
+    "SQLITE_CORRUPT": ("is damaged", "Restore it from its backup."),
+    "SQLITE_IOERR": ("cannot be read or written: the disk fails", "Look at the system's log."),
+}
+
+
+class Database:
+    """Transactions on one database. Every statement outside `read` and `write` is a mistake."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._readers = engine.execution_options(tryggport_begin="BEGIN")
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """One transaction, durable when the block has been left. Raises TryggError; then nothing of it is stored."""
+        with translated(self._engine), self._engine.begin() as tx:
+            yield tx
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A consistent view that does not hold up writers."""
+        with translated(self._engine), self._readers.begin() as tx:
+            yield tx
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+
+def open_database(url: str, *, create: bool = True) -> Database:
+    """The database at a SQLAlchemy URL, with the schema of this version. `create` False: it must be there already.
+
+    Raises TryggError for a bad URL, a missing folder, a database that cannot be used or has a newer schema.
+    """
+    try:
+        parsed = make_url(url)
+        engine = create_engine(parsed)
+    except (ArgumentError, NoSuchModuleError, ModuleNotFoundError):
+        raise TryggError(f"{url!r} is not a database URL.", "Example: sqlite:///reception.db", usage=True) from None
+    if engine.dialect.name == "sqlite":
+        _check_path(parsed.database, create)
+        event.listen(engine, "connect", _set_up_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+    database = Database(engine)
+    try:
+        with database.read() as tx:
+            revision = _revision(tx)
+        if revision != HEAD:
+            _migrate(database, engine, revision)
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+@contextmanager
+def translated(engine: Engine) -> Iterator[None]:
+    """Turns the driver's errors into TryggError."""
+    try:
+        yield
+    except DBAPIError as e:
+        name = str(getattr(e.orig, "sqlite_errorname", ""))
+        what = f"The database {_shown(engine)}"
+        for prefix, (sentence, hint) in _SQLITE_SENTENCES.items():
+            if name.startswith(prefix):
+                raise TryggError(f"{what} {sentence}.", hint) from e
+        raise TryggError(f"{what} fails: {e.orig}") from e
+
+
+def _shown(engine: Engine) -> str:
+    return engine.url.database or "" if engine.dialect.name == "sqlite" else engine.url.render_as_string()
+
+
+def _check_path(path: str | None, create: bool) -> None:
+    if not path or path == ":memory:":
+        raise TryggError("A database in memory keeps nothing.", "Name a file: --db sqlite:///reception.db", usage=True)
+    file = Path(path)
+    if not file.parent.is_dir():
+        raise TryggError(f"There is no folder {file.parent} for the database.", "Make it, or name another with --db.")
+    if not create and not file.exists():
+        raise TryggError(f"There is no database {path}.", "Start the reception first, or name its database with --db.")
+
+
+def _set_up_sqlite(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None  # we begin transactions ourselves
+    for pragma in (
+        f"busy_timeout = {BUSY_TIMEOUT_S * 1000}",
+        "journal_mode = WAL",
+        "synchronous = FULL",  # in WAL mode only FULL syncs the log at each commit (TP-WIR-011)
+        "foreign_keys = ON",
+    ):
+        connection.execute(f"PRAGMA {pragma}").close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    connection.exec_driver_sql(connection.get_execution_options().get("tryggport_begin", "BEGIN IMMEDIATE"))
+
+
+def _revision(tx: Connection) -> str | None:
+    if not inspect(tx).has_table("alembic_version"):
+        return None
+    return tx.execute(text("SELECT version_num FROM alembic_version")).scalar()
+
+
+def _migrate(database: Database, engine: Engine, revision: str | None) -> None:
+    if revision is not None and revision not in KNOWN_REVISIONS:
+        raise TryggError(
+            f"The database {_shown(engine)} was written by a newer Tryggport (schema {revision}, this one knows {HEAD}).",
+            "Update Tryggport on this machine.",
+        )
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    with database.write() as tx:
+        config.attributes["connection"] = tx
+        command.upgrade(config, "head")

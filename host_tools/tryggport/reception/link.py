@@ -1,0 +1,196 @@
+"""The reception's connection to the broker: MQTT 5 over mutual TLS, a session that outlives us, acknowledged by hand."""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import socket
+import ssl
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+from paho.mqtt.subscribeoptions import SubscribeOptions
+
+from tryggport.errors import TryggError
+from tryggport.pki import files
+from tryggport.wire import topics
+
+CLIENT_ID = "reception"
+KEEP_ALIVE_S = 30  # TP-BND-004
+RECEIVE_MAXIMUM = 1000  # TP-BND-019
+RECEIPTS_IN_FLIGHT = 1000
+SESSION_EXPIRY_S = 14 * 24 * 3600
+CONNECT_TIMEOUT_S = 15
+RECONNECT_S = (1, 60)
+QUEUED = 2 * RECEIVE_MAXIMUM  # what the broker may have sent before and after a reconnect
+EXPIRED = 10  # X509_V_ERR_CERT_HAS_EXPIRED
+OTHER_NAME = (62, 64)  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One publication from the broker, not acknowledged yet."""
+
+    topic: str
+    payload: bytes
+    retained: bool
+    packet_id: int
+    connection: int
+
+
+class Link:
+    """Receives from all gateways and publishes receipts. `say` gets a sentence whenever the connection comes or goes."""
+
+    def __init__(self, host: str, port: int, pki_dir: Path, say: Callable[[str], None]) -> None:
+        self._address = (host, port)
+        self._say = say
+        self._arrived: queue.Queue[Message] = queue.Queue(QUEUED)
+        self._delivered: queue.SimpleQueue[int] = queue.SimpleQueue()
+        self._outcome: queue.SimpleQueue[str] = queue.SimpleQueue()  # of the first connect: "" or what went wrong
+        self._connection = 0
+        self._ready = False
+        self._closed = threading.Event()
+        client = paho.Client(CallbackAPIVersion.VERSION2, client_id=CLIENT_ID, protocol=paho.MQTTv5, manual_ack=True)
+        client.tls_set_context(_tls(pki_dir))
+        client.max_inflight_messages_set(RECEIPTS_IN_FLIGHT)
+        client.reconnect_delay_set(*RECONNECT_S)
+        client.on_connect = self._on_connect
+        client.on_subscribe = self._on_subscribe
+        client.on_disconnect = self._on_disconnect
+        client.on_message = self._on_message
+        client.on_publish = self._on_publish
+        client.on_socket_open = _send_at_once
+        self._client = client
+
+    def open(self) -> None:
+        """Connects and subscribes. Raises TryggError when the first attempt fails; later ones are repeated for ever."""
+        host, port = self._address
+        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+        properties.SessionExpiryInterval = SESSION_EXPIRY_S
+        properties.ReceiveMaximum = RECEIVE_MAXIMUM
+        try:
+            self._client.connect(host, port, keepalive=KEEP_ALIVE_S, clean_start=False, properties=properties)
+        except ssl.SSLCertVerificationError as e:
+            raise _distrust(e, host, port) from None
+        except ssl.SSLError as e:
+            raise TryggError(f"TLS with the broker at {host}:{port} fails: {e.reason}.") from None
+        except OSError as e:
+            why = e.strerror or str(e)
+            raise TryggError(
+                f"No broker answers at {host}:{port}: {why}.", "Start it, or name it with --broker."
+            ) from None
+        self._client.loop_start()
+        try:
+            wrong = self._outcome.get(timeout=CONNECT_TIMEOUT_S)
+        except queue.Empty:
+            wrong = "it does not answer"
+        if wrong:
+            self.close()
+            raise TryggError(f"The broker at {host}:{port} does not let the reception in: {wrong}.", _DOUBT)
+
+    def close(self) -> None:
+        """Leaves; the broker keeps the session and what arrives meanwhile."""
+        self._closed.set()
+        self._client.disconnect()
+        self._client.loop_stop()
+
+    def take(self, timeout_s: float) -> Message | None:
+        """The next message, or None; `timeout_s` 0 does not wait."""
+        try:
+            return self._arrived.get(timeout_s > 0, timeout_s or None)
+        except queue.Empty:
+            return None
+
+    def publish(self, topic: str, payload: bytes) -> int:
+        """Hands a receipt to the connection, which keeps it over reconnects; returns its packet identifier."""
+        return self._client.publish(topic, payload, qos=1).mid
+
+    def acknowledge(self, message: Message) -> None:
+        """PUBACK; nothing when the connection it came over is gone, for then the broker sends it again."""
+        if message.connection == self._connection:
+            self._client.ack(message.packet_id, 1)
+
+    def delivered(self) -> list[int]:
+        """Packet identifiers that the broker has acknowledged since the last call."""
+        found = []
+        with contextlib.suppress(queue.Empty):
+            while True:
+                found.append(self._delivered.get_nowait())
+        return found
+
+    def _on_connect(self, client: paho.Client, _u: Any, _f: Any, reason: ReasonCode, _p: Any) -> None:
+        self._connection += 1
+        if reason.is_failure:
+            self._outcome.put(f"it says {str(reason).lower()}")
+            return
+        options = SubscribeOptions(qos=1, retainHandling=SubscribeOptions.RETAIN_SEND_IF_NEW_SUB)
+        client.subscribe([(topics.topic("+", leaf), options) for leaf in topics.UP])
+
+    def _on_subscribe(self, _c: Any, _u: Any, _m: Any, reasons: list[ReasonCode], _p: Any) -> None:
+        refused = [str(reason).lower() for reason in reasons if reason.is_failure]
+        self._outcome.put(f"the subscription is refused, {refused[0]}" if refused else "")
+        if self._ready and not refused:
+            self._say("connected to the broker again")
+        self._ready = True
+
+    def _on_disconnect(self, _c: Any, _u: Any, _f: Any, reason: ReasonCode, _p: Any) -> None:
+        self._connection += 1
+        self._outcome.put("it closes the connection")
+        if self._ready and not self._closed.is_set():
+            self._say(f"the broker is gone ({str(reason).lower()}); trying again")
+
+    def _on_message(self, _c: Any, _u: Any, message: paho.MQTTMessage) -> None:
+        try:
+            topic = message.topic
+        except UnicodeDecodeError:
+            topic = ""
+        arrived = Message(topic, bytes(message.payload), message.retain, message.mid, self._connection)
+        while not self._closed.is_set():
+            try:
+                return self._arrived.put(arrived, timeout=0.5)
+            except queue.Full:
+                continue
+
+    def _on_publish(self, _c: Any, _u: Any, packet_id: int, _r: Any, _p: Any) -> None:
+        self._delivered.put(packet_id)
+
+
+def _send_at_once(_c: Any, _u: Any, sock: Any) -> None:
+    """Without it a receipt waits for the acknowledgement of the packet before it, up to 40 ms (Nagle)."""
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+_DOUBT = "Was the broker set up with the certificates of the same PKI (client-cas.pem)?"
+
+
+def _tls(pki_dir: Path) -> ssl.SSLContext:
+    for name in (f"{files.ROOT}.pem", f"{files.RECEPTION}.pem", f"{files.RECEPTION}.key"):
+        files.read(pki_dir / name)
+    try:
+        context = ssl.create_default_context(cafile=str(pki_dir / f"{files.ROOT}.pem"))
+        context.load_cert_chain(pki_dir / f"{files.RECEPTION}.pem", pki_dir / f"{files.RECEPTION}.key")
+    except ssl.SSLError as e:
+        raise TryggError(f"The reception's certificate in {pki_dir} cannot be used: {e.reason}.") from None
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
+
+
+def _distrust(e: ssl.SSLCertVerificationError, host: str, port: int) -> TryggError:
+    what = f"The certificate of the broker at {host}:{port}"
+    if e.verify_code == EXPIRED:
+        return TryggError(f"{what} has expired.", "Renew it with the root key, and start the broker again.")
+    if e.verify_code in OTHER_NAME:
+        return TryggError(
+            f"{what} is not for the name {host}.", "Use a name given to: tryggport pki init --broker-name"
+        )
+    return TryggError(
+        f"{what} is not of this PKI ({e.verify_message}).", "Is --pki the folder the broker was set up with?"
+    )

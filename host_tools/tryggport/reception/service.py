@@ -1,0 +1,220 @@
+"""The reception: verify, store, then receipt, then acknowledge (TP-WIR-004, TP-WIR-011).
+
+    paho's thread ──> queue ──> run(): verify ─> one transaction a batch ─> signed receipts ─> PUBACK
+                                       outbox (cases taken and closed) ─────────^
+
+Whatever fails before the transaction has committed leaves the messages with the broker; whatever is lost after it is sent
+again by the gateway, found to be a duplicate, and receipted again.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn, Self
+
+from tryggport.errors import TryggError
+from tryggport.pki import files
+from tryggport.reception import store
+from tryggport.reception.cases import now_ms
+from tryggport.reception.database import open_database
+from tryggport.reception.keyring import KeyRing
+from tryggport.reception.link import Link, Message
+from tryggport.reception.store import Arrival, Settled
+from tryggport.wire import topics
+from tryggport.wire.envelope import MALFORMED, UNKNOWN_GATEWAY, Envelope, EnvelopeError, SigningKey
+from tryggport.wire.event import Event, Unreadable, decode_events
+from tryggport.wire.fields import PayloadError
+from tryggport.wire.receipt import Receipt, receipts
+from tryggport.wire.status import Status
+
+MAX_BATCH = 200  # events in one transaction, TP-BND-018
+EVENTS_PER_ENVELOPE = 40  # no event is shorter than 33 bytes
+OUTBOX_POLL_S = 0.2
+Step = Callable[[str, dict[str, Any]], None]
+
+
+def _no_step(_name: str, _detail: dict[str, Any]) -> None:
+    pass
+
+
+class Reception:
+    """One worker on the database at a SQLAlchemy URL. `say` gets sentences for the operator.
+
+    `run` serves in the calling thread; as a context the reception serves in a thread of its own, connected on entry.
+
+    `on_step` is called with a name and what it is about, from the thread of `run`: received (topic, bytes), verified (topic,
+    items), refused (gateway, reason), commit.begin and commit.end (events), receipt.begin and receipt.end (receipt),
+    puback (topic), online and offline (gateway, boot, connect: a status that is not a retained copy).
+    """
+
+    def __init__(
+        self,
+        pki_dir: Path,
+        database_url: str,
+        host: str,
+        port: int,
+        on_step: Step = _no_step,
+        say: Callable[[str], None] = print,
+    ) -> None:
+        self._keys = KeyRing(pki_dir)
+        self._receipt_key = SigningKey(files.load_key(pki_dir / f"{files.RECEIPT_KEY}.key"))
+        self._database = open_database(database_url)
+        self._link = Link(host, port, pki_dir, say)
+        self._on_step = on_step
+        self._say = say
+        self._stop = threading.Event()
+        self._refused: Counter[tuple[str, str]] = Counter()
+        self._telling: dict[int, int] = {}  # row of the outbox by the packet identifier of its last receipt
+        self._ready = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._failure: TryggError | None = None
+
+    def __enter__(self) -> Self:
+        self._thread = threading.Thread(target=self._run_in_thread, name="reception", daemon=True)
+        self._thread.start()
+        self._ready.wait()
+        if self._failure is not None:
+            self._thread.join()
+            raise self._failure
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+        if self._thread is not None:
+            self._thread.join()
+        if self._failure is not None:
+            raise self._failure
+
+    def stop(self) -> None:
+        """Makes `run` return after the batch it is at. May be called from a signal handler or another thread."""
+        self._stop.set()
+
+    def run(self) -> None:
+        """Serves until `stop`. Raises TryggError when the broker does not let us in at first, or the database fails."""
+        try:
+            self._link.open()
+            self._say("ready")
+            self._ready.set()
+            next_poll_s = 0.0
+            while not self._stop.is_set():
+                first = self._link.take(OUTBOX_POLL_S)
+                if first is not None:
+                    self._handle(first)
+                if time.monotonic() >= next_poll_s:
+                    self._tell()
+                    self._count_refusals()
+                    next_poll_s = time.monotonic() + OUTBOX_POLL_S
+            self._count_refusals()
+        finally:
+            self._link.close()
+            self._database.close()
+
+    def _run_in_thread(self) -> None:
+        try:
+            self.run()
+        except TryggError as e:
+            self._failure = e
+        finally:
+            self._ready.set()
+
+    def _handle(self, first: Message) -> None:
+        """One batch: what has arrived by now, at most MAX_BATCH events."""
+        messages: list[Message] = []
+        arrivals: list[Arrival] = []
+        states: list[tuple[Status, bool]] = []
+        message: Message | None = first
+        while message is not None:
+            messages.append(message)
+            self._open(message, arrivals, states)
+            room = len(arrivals) <= MAX_BATCH - EVENTS_PER_ENVELOPE and len(messages) < MAX_BATCH
+            message = self._link.take(0) if room else None
+        if arrivals or states:
+            at_ms = now_ms()
+            self._on_step("commit.begin", {"events": len(arrivals)})
+            settled = store.commit(self._database, arrivals, states, at_ms)
+            self._on_step("commit.end", {"events": len(arrivals)})
+            self._receipt(settled, at_ms)
+        for status, retained in states:
+            if not retained:
+                detail = {"gateway": status.gateway, "boot": status.boot, "connect": status.connect}
+                self._on_step("online" if status.online else "offline", detail)
+        for message in messages:
+            self._link.acknowledge(message)
+            self._on_step("puback", {"topic": message.topic})
+
+    def _open(self, message: Message, arrivals: list[Arrival], states: list[tuple[Status, bool]]) -> None:
+        """Verifies one envelope and takes out what is in it; a refused one is counted and leaves no other trace."""
+        self._on_step("received", {"topic": message.topic, "bytes": len(message.payload)})
+        gateway = ""
+        try:
+            gateway, leaf = topics.split(message.topic) or _unknown()
+            envelope = Envelope.from_bytes(message.payload)
+            envelope.verify(self._keys.key(gateway, envelope.kid), message.topic)
+            items: list[Event | Unreadable] | list[Status]
+            if leaf == topics.STATUS:
+                items = [_status(gateway, envelope.payload)]
+                states.append((items[0], message.retained))
+            else:
+                items = decode_events(envelope.payload, gateway)
+                arrivals += [Arrival(gateway, leaf == topics.ALARM, item) for item in items]
+        except EnvelopeError as e:
+            self._refused["" if e.reason == UNKNOWN_GATEWAY else gateway, e.reason] += 1
+            self._on_step("refused", {"gateway": gateway, "reason": e.reason})
+        else:
+            self._on_step("verified", {"topic": message.topic, "items": items})
+
+    def _count_refusals(self) -> None:
+        if self._refused:
+            store.count_refusals(self._database, self._refused, now_ms())
+            self._refused.clear()
+
+    def _receipt(self, settled: list[Settled], at_ms: int) -> None:
+        groups: dict[tuple[str, bytes, int], dict[int, bytes]] = defaultdict(dict)
+        for item in settled:
+            gateway, epoch, seq = item.identity
+            groups[gateway, epoch, item.outcome][seq] = item.sha256
+        for (gateway, epoch, outcome), hashes in groups.items():
+            for receipt in receipts(gateway, epoch, outcome, hashes, at_ms):
+                self._send(receipt)
+
+    def _tell(self) -> None:
+        """Publishes what is new in the outbox, and takes out of it what the broker has acknowledged."""
+        done = [self._telling.pop(packet_id) for packet_id in self._link.delivered() if packet_id in self._telling]
+        for told in store.to_tell(self._database, [*self._telling.values(), *done]):
+            packet_ids = [
+                self._send(receipt)
+                for epoch, hashes in told.hashes.items()
+                for receipt in receipts(told.gateway, epoch, told.outcome, hashes, now_ms(), joined=False)
+            ]
+            if packet_ids:
+                self._telling[packet_ids[-1]] = told.outbox_id
+            else:
+                done.append(told.outbox_id)
+        if done:
+            store.forget_told(self._database, done)
+
+    def _send(self, receipt: Receipt) -> int:
+        topic = topics.topic(receipt.gateway, topics.RECEIPT)
+        self._on_step("receipt.begin", {"receipt": receipt})
+        packet_id = self._link.publish(topic, self._receipt_key.seal(receipt.to_bytes(), topic))
+        self._on_step("receipt.end", {"receipt": receipt})
+        return packet_id
+
+
+def _unknown() -> NoReturn:
+    raise EnvelopeError(UNKNOWN_GATEWAY)
+
+
+def _status(gateway: str, payload: bytes) -> Status:
+    """A status that cannot be read is refused: unlike an event it comes again by itself."""
+    try:
+        status = Status.from_bytes(payload)
+    except PayloadError:
+        raise EnvelopeError(MALFORMED) from None
+    if status.gateway != gateway:
+        raise EnvelopeError(MALFORMED)
+    return status
