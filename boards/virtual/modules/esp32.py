@@ -81,27 +81,33 @@ class NVS:
     """A namespace of the `nvs` partition. Every set is durable when it returns; commit() is there for the name's sake."""
 
     def __init__(self, namespace):
-        self._key = namespace + "\0"
+        self._name = namespace.encode() + b"\0"
 
     def set_i32(self, key, value):
-        call(_hub.NVS_SET, 0, 0, 0, self._key + key + "\0" + struct.pack("<i", value))
+        self._set(0, key, struct.pack("<i", value))
 
     def get_i32(self, key):
-        return struct.unpack("<i", call(_hub.NVS_GET, 0, 0, 0, self._key + key))[0]
+        return struct.unpack("<i", self._get(0, key))[0]
 
     def set_blob(self, key, value):
-        call(_hub.NVS_SET, 1, 0, 0, b"%s%s\0%s" % (self._key.encode(), key.encode(), bytes(value)))
+        self._set(1, key, bytes(value))
 
     def get_blob(self, key, buffer):
-        """Reads into `buffer`, returns the length. OSError(-4364) when the buffer is too short, OSError(-4354) when not found."""
-        value = call(_hub.NVS_GET, 1, 0, 0, self._key + key)
+        """Reads into `buffer`, returns the length. OSError(-4364) when the buffer is too short, (-4354) when not found."""
+        value = self._get(1, key)
         if len(value) > len(buffer):
             raise OSError(-4364)
         buffer[: len(value)] = value
         return len(value)
 
     def erase_key(self, key):
-        call(_hub.NVS_ERASE, 0, 0, 0, self._key + key)
+        call(_hub.NVS_ERASE, 0, 0, 0, self._name + key.encode())
 
     def commit(self):
         pass
+
+    def _set(self, kind, key, value):
+        call(_hub.NVS_SET, kind, 0, 0, self._name + key.encode() + b"\0" + value)
+
+    def _get(self, kind, key):
+        return call(_hub.NVS_GET, kind, 0, 0, self._name + key.encode())
