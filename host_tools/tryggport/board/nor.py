@@ -149,12 +149,11 @@ class Nor:
         return bytes(self._load(0, self.size))
 
     def restore(self, raw: "Buffer") -> None:
-        """Put back what `snapshot` returned; erases and programs are forgotten as well as weak bits."""
+        """Put back what `snapshot` returned, without weak bits. Strict mode then wants every block erased first."""
         self._store(0, raw)
         self._weak.clear()
-        if self._units:
-            for i in range(len(self._units)):
-                self._units[i] = 0
+        for i in range(len(self._units)):
+            self._units[i] = 0xFF
         self.power_on()
 
     def _check(self, addr: int, length: int) -> None:

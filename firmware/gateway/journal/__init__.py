@@ -1,0 +1,322 @@
+"""Append-only event log on NOR flash.
+
+Idea: events are written once, in order, into erased blocks; what is settled, lost or pending follows from reading.
+Invariants (protocols/journal.md)
+  TP-JRN-001  append() has returned  =>  the event is found, once and unchanged, after any power cut.
+  TP-JRN-003  a seq is used at most once in an epoch.
+  TP-JRN-004  what is settled stays settled.
+  TP-JRN-013  alarms outlive information.
+Layers: layout (bytes) < flash (records in blocks) < log (head, tail, pending) < Journal (seqs, classes, limits).
+"""
+
+import os
+from array import array
+
+from micropython import const
+
+from gateway.journal import drops, layout, recover
+from gateway.journal.flash import Flash
+from gateway.journal.layout import MAX_PAYLOAD, UnknownFormatError
+from gateway.journal.log import Log
+
+__all__ = ["MAX_PAYLOAD", "Journal", "UnknownFormatError"]
+
+RANK_TEST = const(0)
+RANK_UPDATE = const(1)
+RANK_AUTOMATIC = const(2)
+RANK_PERSON = const(3)
+
+_RESERVE = const(500)  # alarms of up to 208 bytes that information leaves room for
+_ALARM_BYTES = const(224)
+_DROP_AT_ONCE = const(16)
+_MARK_STEP = const(64)  # seqs that one write to `nvs` covers
+_MIN_BLOCKS = const(6)
+
+
+class Journal:
+    """Opens or creates the journal on `bdev` and recovers it.
+
+    bdev   extended block device (readblocks and writeblocks with an offset, ioctl 4, 5, 6), 6 blocks or more
+    nvs    second witness outside this flash: get() -> (epoch, high-water mark) or None, put(epoch, high_water)
+    rng    rng(n) -> n random bytes, for epochs
+
+    epoch           8 random bytes; new when it is not certain that no seq from next_seq on was used
+    epoch_first     the epoch's first seq; the numbering goes on over epochs, so a seq names one event of this journal
+    previous_epoch  until the first event of an epoch is appended: the epoch before, else None
+    next_seq        seq of the next event; the first is 1
+    boot            how often the journal was opened
+    reserve_alarms  alarms of up to 208 bytes that always find room beside information
+
+    Raises UnknownFormatError when a newer firmware wrote here; OSError when no block can be programmed.
+    """
+
+    def __init__(self, bdev, nvs=None, rng=os.urandom):
+        flash = Flash(bdev)
+        if flash.blocks < _MIN_BLOCKS or not 2048 <= flash.size <= 4096 or flash.size % 512:
+            raise ValueError("journal needs 6 blocks or more of 2048 to 4096 bytes")
+        self._log = log = Log(flash, self._give_up)
+        self._nvs = nvs
+        self._limit = log.capacity * 7 // 8
+        reserve = min(_RESERVE * _ALARM_BYTES, self._limit * 5 // 8)
+        self.reserve_alarms = reserve // _ALARM_BYTES
+        self._information_limit = self._limit - reserve
+        self._mark = 0
+        self.previous_epoch = None
+        self._open(recover.newest(flash), rng)
+
+    def _open(self, newest, rng):
+        log = self._log
+        mark = self._nvs.get() if self._nvs else None
+        if newest is None:
+            first = int.from_bytes(rng(3), "big") + log.flash.blocks
+            tail, last, sound = first, first - 1, False
+            self.previous_epoch = mark[0] if mark else None
+        else:
+            last, log.next_seq, log.boot, sound, self.previous_epoch = recover.end(log.flash, newest)
+            _, span, _, _, _, _, log.epoch_first, log.epoch = log.flash.header(newest)
+            tail = newest - span
+        sound = sound and (self._nvs is None or self._agrees(mark))
+        if not sound:
+            self.previous_epoch = log.epoch or self.previous_epoch
+            log.epoch, log.epoch_first = rng(8), log.next_seq
+        log.boot += 1
+        lost = log.begin(tail, last)
+        previous = self.previous_epoch
+        log.write(layout.BOOT, 0, 0, log.next_seq, (previous or bytes(8)) + bytes([previous is not None]) + bytes(7))
+        if lost:
+            self._write_drops(lost)
+        log.settle_in()
+        if self._nvs and not sound:
+            self._raise_mark()
+        elif mark:
+            self._mark = mark[1]
+
+    def _agrees(self, mark):
+        """Whether `nvs` knows this epoch, and next_seq is where its mark allows."""
+        return mark is not None and mark[0] == self.epoch and mark[1] - _MARK_STEP <= self.next_seq <= mark[1]
+
+    def _raise_mark(self):
+        self._mark = self.next_seq + _MARK_STEP
+        try:
+            self._nvs.put(self.epoch, self._mark)
+        except OSError:
+            self._mark = 0  # the event matters more; the next power-on will find a disagreement and begin a new epoch
+
+    @property
+    def epoch(self):
+        return self._log.epoch
+
+    @property
+    def epoch_first(self):
+        return self._log.epoch_first
+
+    @property
+    def next_seq(self):
+        return self._log.next_seq
+
+    @property
+    def boot(self):
+        return self._log.boot
+
+    def append(self, payload, alarm, rank=RANK_PERSON, source=0):
+        """Write one event of 1 to MAX_PAYLOAD bytes; durable when it returns its seq.
+
+        rank    of an alarm, for a full journal: RANK_TEST goes first, then RANK_UPDATE and RANK_AUTOMATIC that a newer
+                one of the same rank and source has overtaken, then the others of them, RANK_PERSON last
+        source  1…255, which sensor (or which alarm is updated); 0: never overtaken
+        """
+        if not 0 < len(payload) <= MAX_PAYLOAD:
+            raise ValueError("payload of 1 to %d bytes" % MAX_PAYLOAD)
+        log = self._log
+        seq = log.next_seq
+        if self._nvs and seq >= self._mark:
+            self._raise_mark()
+        if self._room(bool(alarm), layout.footprint(layout.EVENT, len(payload))):
+            log.write(layout.ALARM if alarm else layout.EVENT, rank, source, seq, payload)
+            log.next_seq = seq + 1
+        else:
+            log.room(drops.MAX_RECORD)
+            log.next_seq = seq + 1
+            self._write_drops([(seq, 0)])
+        self.previous_epoch = None
+        return seq
+
+    def pending(self, limit):
+        """Yield at most `limit` (seq, alarm, payload): alarms before events, each class oldest first."""
+        self._log.load()
+        for alarm in (True, False):
+            for seq, number, off, _, _, _ in self._log.in_order(alarm):
+                if limit <= 0:
+                    return
+                payload = self._payload(number, off, seq)
+                if payload is None:
+                    self._log.reread()
+                else:
+                    limit -= 1
+                    yield seq, alarm, payload
+
+    def settle(self, first, last):
+        """Mark first…last as being at the receiver, durably. Raises ValueError for what was never appended."""
+        if not 0 <= first <= last < self.next_seq:
+            raise ValueError("settle")
+        log = self._log
+        log.load()
+        low, high = last + 1, first
+        for item in log.matching(first, last):
+            low, high = min(low, item[5]), max(high, item[5])
+        while low <= high:
+            count = min(high - low + 1, layout.MAX_COUNT)
+            log.write(layout.SETTLE, 0, 0, low, b"", count)
+            for number, off, kind, _, _, _, size in log.matching(low, low + count - 1):
+                log.index.remove(number, off, kind & 1, size)
+            low += count
+        log.trim()
+
+    def read(self, seq):
+        """The payload of `seq`, settled or not, or None when it is not in flash any more."""
+        log = self._log
+        low = max(log.head - log.flash.blocks + 1, 0)
+        start = log.block_of(seq, log.head, low)
+        for number in range(start, log.head + 1):
+            head = log.flash.header(number) if number > start else None
+            if head and head[0] > seq:
+                break
+            payload = self._find(number, seq, 0)
+            if payload:
+                return payload
+        for number in range(log.head, low - 1, -1):
+            payload = self._find(number, seq, layout.MOVED)
+            if payload:
+                return payload
+        return None
+
+    def epoch_of(self, seq):
+        """The epoch in which `seq` was appended, or None when its block is not in flash any more."""
+        log = self._log
+        low = max(log.head - log.flash.blocks + 1, 0)
+        head = log.flash.header(log.block_of(seq, log.head, low))
+        return head[7] if head and head[0] <= seq < self.next_seq else None
+
+    def drops(self):
+        """Yield (first, last, alarms) of events given up and not reported. Append the report before asking for the next:
+        asking marks the range as reported, durably. `alarms` of the events in it were alarms."""
+        self._log.load()
+        for _ in range(len(self._drop_table()[1])):
+            table = self._drop_table()[1]
+            if not table:
+                return
+            first, last, count, alarms = table[0]
+            yield first, last, alarms
+            self._log.room(drops.MAX_RECORD)
+            totals, table = self._drop_table()
+            drops.reported(table, first, last, count, alarms)
+            self._put_drops(totals, table, [])
+
+    def stats(self):
+        """Counts and bytes, as a dict. `dropped_ranges` are the (first, last) not reported yet."""
+        log = self._log
+        log.load()
+        totals, table = self._drop_table()
+        live = log.index.alarm_bytes + log.index.event_bytes
+        return {
+            "pending_alarms": log.index.alarms,
+            "pending_events": log.index.events,
+            "dropped": totals[0] + totals[1],
+            "dropped_alarms": totals[1],
+            "dropped_ranges": [(entry[0], entry[1]) for entry in table],
+            "free_bytes": max(self._limit - live, 0),
+            "reserve_alarms": self.reserve_alarms,
+            "rotten": log.rotten,
+            "erases": log.flash.erases,
+            "programmed_bytes": log.flash.programmed_bytes,
+        }
+
+    def idle(self):
+        """Use a quiet second to erase ahead, at most one block (45…400 ms). True when there was something to do."""
+        self._log.load()
+        return self._log.prepare()
+
+    def _payload(self, number, off, seq):
+        flash = self._log.flash
+        record = flash.record(number, off)
+        return flash.payload(number, off, record[4]) if record and record[3] == seq else None
+
+    def _find(self, number, seq, moved):
+        for off, kind, _, _, other, length in self._log.flash.records(number, True):
+            if other == seq and kind < layout.SETTLE and kind & layout.MOVED == moved:
+                return self._log.flash.payload(number, off, length)
+        return None
+
+    # The order of sacrifice.
+
+    def _room(self, alarm, size):
+        """Keep pending events within their limits; False when even the new one, information, has no place."""
+        index = self._log.index
+        while True:
+            over = index.alarm_bytes + index.event_bytes + size - self._limit
+            if not alarm:
+                over = max(over, index.event_bytes + size - self._information_limit)
+            if over <= 0:
+                return True
+            if not index.events and not alarm:
+                return False
+            self._give_up()
+
+    def _give_up(self):
+        """Drop information, oldest first; when there is none, the alarm that is needed least."""
+        self._log.load()
+        self._log.room(drops.MAX_RECORD)
+        victims = []
+        if self._log.index.events:
+            for item in self._log.in_order(False):
+                victims.append((item[0], 0))
+                if len(victims) == _DROP_AT_ONCE:
+                    break
+        else:
+            victims.append((self._least(), 1))
+        self._write_drops(victims)
+
+    def _least(self):
+        """The alarm that goes first."""
+        count = array("H", [0] * (3 * 256))  # of updates and automatic alarms of each source
+        for _, _, _, rank, source, _, _ in self._alarms():
+            if rank != RANK_PERSON:
+                count[rank * 256 + source] += 1
+        best = None
+        for _, _, _, rank, source, seq, _ in self._alarms():
+            stage = 2 * rank
+            if 0 < rank < RANK_PERSON and not (source and count[rank * 256 + source] > 1):
+                stage = 2 * RANK_PERSON - 1
+            if best is None or (stage, seq) < best:
+                best = (stage, seq)
+        return best[1]
+
+    def _alarms(self):
+        for number in range(self._log.tail, self._log.head + 1):
+            if self._log.index.pending_alarms(number):
+                for item in self._log.in_block(number):
+                    if item[2] & 1:
+                        yield item
+
+    def _write_drops(self, victims):
+        """`victims`: (seq, 1 for an alarm), lowest first. With room made before: making room may drop too."""
+        totals, table = self._drop_table()
+        runs = []
+        for seq, alarm in victims:
+            drops.add(totals, table, runs, seq, alarm)
+        self._put_drops(totals, table, runs)
+
+    def _drop_table(self):
+        log = self._log
+        if log.drop:
+            record = log.flash.record(*log.drop)
+            payload = log.flash.payload(log.drop[0], log.drop[1], record[4]) if record else None
+            if payload:
+                return drops.parse(payload, record[2])
+        return [0, 0], []
+
+    def _put_drops(self, totals, table, runs):
+        log = self._log
+        log.drop = log.write(layout.DROP, 0, len(table), log.next_seq, drops.encode(totals, table, runs))
+        for first, count in runs:
+            log.forget(first, first + count - 1)

@@ -1,0 +1,372 @@
+"""The blocks from tail to head, as one log: records are added at the head, blocks are given up at the tail.
+
+Idea: a record about an event (settled, dropped, moved) always lies behind the event, and blocks go oldest first; so
+whatever is left of the log tells the whole truth about the events in it.
+Free blocks: `_SPARE` are kept while running and `_MIN_FREE` after power-on, so recovery always finds a block to begin
+and one to copy into, however often it is cut (TP-JRN-012).
+"""
+
+from micropython import const
+
+from gateway.journal import drops, layout
+from gateway.journal.index import Index
+
+_SPARE = const(4)
+_MIN_FREE = const(2)
+_ENOSPC = const(28)
+_EIO = const(5)
+_MAX_SEQ = const(0x3FFFFFFF)
+
+
+class Log:
+    """`give_up()` must drop some events; it is asked when copying gains no room."""
+
+    def __init__(self, flash, give_up):
+        self.flash = flash
+        self.index = Index(flash.blocks, flash.size)
+        self.capacity = (flash.blocks - _SPARE - 1) * (flash.size - layout.FIRST)
+        self.tail = self.head = self.at = 0
+        self.next_seq = 1
+        self.epoch = self.drop = None  # drop: (block, offset) of the newest drop record
+        self.epoch_first = self.boot = 0
+        self.moves = 0  # rises when places of records change
+        self.rotten = 0
+        self._unread = None  # last block before this power-on, until `load` has read it
+        self._prepared = None
+        self._torn = self._cleaning = False
+        self._give_up = give_up
+        self._hint = (0, 1, 0)
+
+    # Power-on.
+
+    def begin(self, tail, last):
+        """Open a fresh block behind block `last`; the log before it begins at `tail`. Returns seqs that had to go."""
+        self.tail, self.head, self._unread = tail, last, last if tail <= last else None
+        lost = self._make_free() if self.free() < 1 else []
+        self._open_next()
+        return lost
+
+    def settle_in(self):
+        """Bring the number of free blocks back to what the next power-on needs."""
+        if self.free() < _MIN_FREE:
+            self.load()
+            self._clean(_MIN_FREE)
+
+    def load(self):
+        """Read which events are pending: put off until it matters, so that the first append need not wait for it."""
+        if self._unread is None:
+            return
+        for number in range(self.tail, self._unread + 1):
+            self._load_block(number)
+        self._unread = None
+        self._forget_copied()
+
+    def _load_block(self, number):
+        bound = self._bound(number)
+        for off, kind, _, source, seq, length in self.flash.records(number):
+            if kind < layout.SETTLE:
+                if kind & layout.MOVED:
+                    self.index.set_moved(number)
+                elif seq >= bound:  # torn once, read again now, and its seq was given anew
+                    continue
+                self.index.add(number, off, kind & 1, layout.footprint(kind, length))
+            elif kind == layout.SETTLE:
+                self.forget(seq, seq + length - 1, number)
+            elif kind == layout.DROP:
+                self._load_drop(number, off, source, length)
+
+    def _bound(self, number):
+        """The events that begin in block `number` are older than this seq."""
+        while number < self.head:
+            number += 1
+            head = self.flash.header(number)
+            if head:
+                return head[0]
+        return _MAX_SEQ
+
+    def _load_drop(self, number, off, ranges, length):
+        payload = self.flash.payload(number, off, length)
+        if payload:
+            self.drop = (number, off)
+            for first, count in drops.runs(payload, ranges):
+                self.forget(first, first + count - 1, number)
+
+    def forget(self, first, last, until=None):
+        """First…last are settled or given up: not pending any more."""
+        for number, off, kind, _, _, _, size in self.matching(first, last, until):
+            self.index.remove(number, off, kind & 1, size)
+
+    def _forget_copied(self):
+        """Of an event that was being copied from the tail when the power went, only the copy counts."""
+        while True:
+            self.trim()
+            tail = self.tail
+            if not self.index.moved_blocks:
+                return
+            waiting = {item[5]: item for item in self.in_block(tail)}
+            found = 0
+            for number in range(tail + 1, self.head + 1):
+                if self.index.moved(number):
+                    for item in self.in_block(number):
+                        original = waiting.pop(item[5], None) if item[2] & layout.MOVED else None
+                        if original:
+                            found += 1
+                            self.index.remove(original[0], original[1], original[2] & 1, original[6])
+            if not found or waiting:
+                return
+
+    def _make_free(self):
+        self.load()
+        if self.free() < 1 and self._only_copies(self.head):
+            self.head -= 1  # an interrupted recovery left nothing of its own there: begin in the same block again
+            self._reread(self.head)
+        lost = []
+        while self.free() < 1:
+            lost.extend((item[5], item[2] & 1) for item in self.in_block(self.tail))
+            self._leave_tail()
+        return lost
+
+    def _only_copies(self, number):
+        for _, kind, _, _, seq, _ in self.flash.records(number):
+            if kind != layout.BOOT and not (
+                kind < layout.SETTLE and kind & layout.MOVED and self._earlier(seq, number)
+            ):
+                return False
+        return True
+
+    def _earlier(self, seq, number):
+        for block in range(self.tail, number):
+            for _, kind, _, _, other, _ in self.flash.records(block):
+                if other == seq and kind < layout.SETTLE:
+                    return True
+        return False
+
+    def _reread(self, last):
+        self.index.reset()
+        self.moves += 1
+        self._unread = last
+
+    # Reading.
+
+    def block_of(self, seq, until, low=None):
+        """The block in low…until where `seq` was appended, or the readable one before it."""
+        low = self.tail if low is None else low
+        number, first, bound = self._hint
+        if low <= number <= until and first <= seq < bound:
+            return number
+        high = until
+        first = None
+        while low < high:
+            middle = probe = (low + high + 1) // 2
+            head = self.flash.header(probe)
+            while head is None and probe < high:
+                probe += 1
+                head = self.flash.header(probe)
+            if head and head[0] <= seq:
+                low, first = probe, head[0]
+            else:
+                high = middle - 1
+        following = self.flash.header(low + 1) if low < until and first is not None else None
+        if following:
+            self._hint = (low, first, following[0])
+        return low
+
+    def matching(self, first, last, until=None):
+        """Yield (block, offset, kind, rank, source, seq, size) of what is pending of first…last."""
+        until = self.head if until is None else until
+        start = number = self.block_of(first, until)
+        while number <= until:
+            head = self.flash.header(number) if number > start else None
+            if head and head[0] > last:
+                break
+            yield from self.in_block(number, first, last)
+            number += 1
+        if self.index.moved_blocks:
+            for other in range(self.tail, until + 1):
+                if self.index.moved(other) and not start <= other < number:
+                    yield from self.in_block(other, first, last)
+
+    def in_block(self, number, first=0, last=_MAX_SEQ):
+        """The same of one block, whatever its seqs' order."""
+        if not self.index.pending(number):
+            return
+        for off, kind, rank, source, seq, length in self.flash.records(number, True):
+            if kind < layout.SETTLE and first <= seq <= last and self.index.has(number, off):
+                yield number, off, kind, rank, source, seq, layout.footprint(kind, length)
+
+    def in_order(self, alarm):
+        """Yield (seq, block, offset, rank, source, size) of the pending events of one class, lowest seq first.
+
+        The log may change while the generator waits.
+        """
+        after = -1
+        start = self.tail
+        while True:
+            best = self._lowest(alarm, after, start)
+            if not best:
+                return
+            moves = self.moves
+            for item in best:
+                after = item[0]
+                if self.index.has(item[1], item[2]):
+                    yield item
+                    if self.moves != moves:
+                        break
+            else:
+                start = max([item[1] for item in best if not self.index.moved(item[1])] or [start])
+
+    def _lowest(self, alarm, after, start, count=8):
+        """The `count` lowest pending seqs above `after`; originals before block `start` are done with."""
+        best = []
+        full_at = None
+        for number in range(self.tail, self.head + 1):
+            moved = self.index.moved(number)
+            if not moved and (number < start or full_at is not None):
+                continue
+            if alarm and not self.index.pending_alarms(number):
+                continue
+            for _, off, kind, rank, source, seq, size in self.in_block(number, after + 1, _MAX_SEQ):
+                if bool(kind & 1) == alarm:
+                    entered = _enter(best, (seq, number, off, rank, source, size), count)
+                    if not kind & layout.MOVED and not entered:
+                        full_at = number
+        return best
+
+    # Writing.
+
+    def write(self, kind, rank, source, seq, payload, length=None):
+        """Add a record; durable when it returns. Returns (block, offset)."""
+        length = len(payload) if length is None else length
+        size = layout.footprint(kind, length)
+        for _ in range(self.flash.blocks):
+            self.room(size)
+            off = self.at
+            self._torn = True  # until proven: what is half written is never written again
+            try:
+                self._torn = not self.flash.write(self.head, off, kind, rank, source, seq, length, payload)
+            except OSError:
+                continue
+            if not self._torn:
+                self.at = off + size
+                self._enter_index(off, kind, size)
+                return self.head, off
+        raise OSError(_EIO)
+
+    def room(self, size):
+        """Make the block at the head take a record of `size` bytes."""
+        while self._torn or self.at + size > self.flash.size:
+            self._advance()
+
+    def _enter_index(self, off, kind, size):
+        if kind < layout.SETTLE:
+            self.index.add(self.head, off, kind & 1, size)
+            if kind & layout.MOVED:
+                self.index.set_moved(self.head)
+
+    def _advance(self):
+        self.load()
+        self._open_next()
+        if not self._cleaning:
+            self._clean(_SPARE)
+
+    def _open_next(self):
+        error = OSError(_ENOSPC)
+        number = self.head + 1
+        while number - self.tail < self.flash.blocks:
+            span = number - self.tail
+            try:
+                ready = self._prepared == number or self.flash.prepare(number, self.boot)
+                if ready and self.flash.open(number, self.next_seq, span, self.boot, self.epoch_first, self.epoch):
+                    self.head, self.at, self._torn = number, layout.FIRST, False
+                    return
+            except OSError as e:
+                error = e
+            number += 1
+        raise error
+
+    def prepare(self):
+        """Erase one block ahead. True when there was something to do."""
+        number = self.head + 1
+        if self._prepared in (number, -number) or self.free() < 1:
+            return False
+        try:
+            ready = self.flash.prepare(number, self.boot)
+        except OSError:
+            ready = False
+        self._prepared = number if ready else -number
+        return True
+
+    # Making room.
+
+    def free(self):
+        return self.flash.blocks - (self.head - self.tail + 1)
+
+    def trim(self):
+        """Give up the blocks at the tail in which nothing is pending."""
+        while self.tail < self.head and not self.index.pending(self.tail) and not self._holds_drops(self.tail):
+            self._leave_tail()
+
+    def _holds_drops(self, number):
+        return self.drop is not None and self.drop[0] == number
+
+    def _leave_tail(self):
+        self.moves += 1
+        self.index.clear_moved(self.tail)
+        self.tail += 1
+
+    def _clean(self, target):
+        self._cleaning = True
+        try:
+            self.trim()
+            laps = 0
+            while self.free() < target:
+                if laps == self.flash.blocks:
+                    self._give_up()
+                    laps = 0
+                self._copy_tail()
+                self.trim()
+                laps += 1
+        finally:
+            self._cleaning = False
+
+    def _copy_tail(self):
+        """Copy what is pending in the oldest block to the head and give the block up."""
+        tail = self.tail
+        if self._holds_drops(tail):
+            self._copy_drops()
+        for _, off, kind, rank, source, seq, size in self.in_block(tail):
+            payload = self.flash.payload(tail, off, self.flash.record(tail, off)[4])
+            if payload is None:
+                self.rotten += 1
+            else:
+                self.write(kind | layout.MOVED, rank, source, seq, payload)
+            self.index.remove(tail, off, kind & 1, size)
+        damaged = self.index.pending(tail)
+        self._leave_tail()
+        if damaged:
+            self.reread()
+
+    def reread(self):
+        """A record that was good is not any more: find out what is left."""
+        self.rotten += 1
+        self._reread(self.head)
+        self.load()
+
+    def _copy_drops(self):
+        number, off = self.drop
+        record = self.flash.record(number, off)
+        payload = self.flash.payload(number, off, record[4]) if record else None
+        self.drop = None
+        if payload:
+            self.drop = self.write(layout.DROP, 0, record[2], self.next_seq, payload[: 8 + 16 * record[2]])
+
+
+def _enter(best, item, count):
+    """Insert `item` into the sorted list of at most `count`; False when it is above them all."""
+    if len(best) == count and item[0] > best[-1][0]:
+        return False
+    if all(item[0] != other[0] for other in best):
+        best.append(item)
+        best.sort()
+        del best[count:]
+    return True
