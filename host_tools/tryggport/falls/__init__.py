@@ -1,0 +1,1 @@
+"""Falls on recordings of real people: replay, measure, train, report, export."""

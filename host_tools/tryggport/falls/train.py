@@ -1,0 +1,104 @@
+"""Fits the trees of `gateway.fall` to recordings, and writes firmware/gateway/fall_trees.py."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from tryggport.falls.augment import other_sensor
+from tryggport.falls.forest import TREE_SIZE, Row, Settings, grow, score
+from tryggport.falls.recordings import Recordings, Trial
+from tryggport.falls.replay import Outcome, Recording, replay
+
+SHIFTS = (5, 0, 0, 0, 0, 4, 4)  # as in gateway.fall: these make each feature one byte
+DIRECTIONS = (1, 1, 1, 1, 1, 1, -1)  # only restlessness after the impact speaks against a fall
+THRESHOLD = -128  # half a unit of log-odds towards finding more: a missed fall costs more than a false alarm
+COPIES = 3  # of each recording as other sensors would have made it
+UNSEEN = -(1 << 15)  # score of a trial in which nothing was ever scored
+
+
+@dataclass(frozen=True)
+class Example:
+    trial: int  # index among the trials
+    row: Row
+    impact: bool  # the highest peak of the trial
+
+
+def examples(outcomes: Iterable[Outcome]) -> list[Example]:
+    """One example for each peak that the detector scored; outcome i belongs to trial i."""
+    found = []
+    for index, outcome in enumerate(outcomes):
+        highest = max((features[0] for features in outcome.candidates), default=0)
+        for features in outcome.candidates:
+            found.append(Example(index, byte_row(features), features[0] == highest))
+    return found
+
+
+def byte_row(features: Sequence[int]) -> Row:
+    """Features in mg and degrees as the bytes that the trees compare."""
+    return tuple(min(255, value >> shift) for value, shift in zip(features, SHIFTS, strict=False))
+
+
+def prepare(recordings: Recordings, progress: Callable[[int], None], copies: int = COPIES) -> list[list[Example]]:
+    """The examples of the recordings as they are, then of each set of copies as other sensors."""
+    plain = [Recording(trial.rate_hz, recordings.of(trial)) for trial in recordings.trials]
+    made = [examples(replay(plain, candidates=True, progress=progress))]
+    with ProcessPoolExecutor() as pool:
+        for copy in range(copies):
+            seeds = [copy * len(plain) + i for i in range(len(plain))]
+            others = list(pool.map(_other, plain, seeds, chunksize=64))
+            made.append(examples(replay(others, candidates=True, progress=progress)))
+    return made
+
+
+def _other(recording: Recording, seed: int) -> Recording:
+    return other_sensor(recording, random.Random(seed))
+
+
+def fit(sets: Sequence[Sequence[Example]], trials: Sequence[Trial], settings: Settings = Settings()) -> bytes:  # noqa: B008
+    """Trees from the impacts of falls against every peak of everyday activities; each group of trials weighs the same."""
+    used = [e for found in sets for e in found if e.impact or not trials[e.trial].fall]
+    kinds = [(trials[e.trial].group, trials[e.trial].fall) for e in used]
+    share = {kind: len(used) / (kinds.count(kind) * len(set(kinds))) for kind in set(kinds)}
+    return grow([e.row for e in used], [k[1] for k in kinds], [share[k] for k in kinds], DIRECTIONS, settings)
+
+
+def best_scores(trees: bytes, found: Iterable[Example], trials: int) -> list[int]:
+    """The highest score in each trial."""
+    best = [UNSEEN] * trials
+    for e in found:
+        best[e.trial] = max(best[e.trial], score(e.row, trees))
+    return best
+
+
+def leave_one_subject_out(
+    sets: Sequence[Sequence[Example]], trials: Sequence[Trial], progress: Callable[[int], None] = lambda done: None
+) -> list[int]:
+    """The highest score in each trial of the plain recordings, by trees that never saw its subject."""
+    people = sorted({trial.person for trial in trials})
+    scores = [UNSEEN] * len(trials)
+    with ProcessPoolExecutor() as pool:
+        for found in pool.map(_without, *zip(*((person, sets, trials) for person in people), strict=True)):
+            for index, value in found:
+                scores[index] = value
+            progress(1)
+    return scores
+
+
+def _without(person: str, sets: Sequence[Sequence[Example]], trials: Sequence[Trial]) -> list[tuple[int, int]]:
+    trees = fit([[e for e in found if trials[e.trial].person != person] for found in sets], trials)
+    scores = best_scores(trees, [e for e in sets[0] if trials[e.trial].person == person], len(trials))
+    return [(i, scores[i]) for i, trial in enumerate(trials) if trial.person == person]
+
+
+def write(trees: bytes, threshold: int, path: Path) -> None:
+    """Writes the firmware's module, one tree a line."""
+    lines = [trees[i : i + TREE_SIZE] for i in range(0, len(trees), TREE_SIZE)]
+    text = "\n".join('    b"' + "".join(f"\\x{byte:02x}" for byte in line) + '"' for line in lines)
+    path.write_text(
+        '"""The trees of gateway.fall, as `tryggport falls train` made them; tryggport.falls.forest tells their form."""\n\n'
+        f"THRESHOLD = {threshold}\nTREES = (\n{text}\n)\n"
+    )
