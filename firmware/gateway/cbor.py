@@ -1,7 +1,7 @@
 """Deterministic CBOR (RFC 8949 section 4.2.1) in bounded memory.
 
-`encode` writes the one deterministic form. `decode` is strict: it takes exactly what `encode` could have written, so equal values
-have equal bytes and a digest over bytes is a digest over the value. `decode(buf, strict=False)` reads any well-formed item.
+`encode` writes the one deterministic form. `decode` is strict: it takes exactly what `encode` could have written, so
+equal values have equal bytes. `decode(buf, strict=False)` reads well-formed items of any encoding.
 Every length is compared with the bytes that remain before anything is allocated for it (TP-CBR-003).
 """
 
@@ -46,13 +46,19 @@ def head(major, argument):
 
 
 def encode(obj):
-    """Deterministic encoding of None, bool, int (64 bits), float, str, bytes-like, list, tuple, dict (keys int, str, bytes), Tag, Simple.
+    """The deterministic encoding, as bytes.
 
+    Takes None, bool, int of 64 bits, float, str, bytes-like, list, tuple, dict with keys int, str or bytes, Tag, Simple.
     Raises CBORError for anything else and for more than eight levels.
     """
     out = bytearray()
     _put(out, obj, 0)
     return bytes(out)
+
+
+def array(items):
+    """The array of items that are encoded already."""
+    return head(_ARRAY, len(items)) + b"".join(items)
 
 
 def _put(out, obj, depth):
@@ -160,7 +166,7 @@ def _half(bits):
 
 
 def _check_utf8(data):
-    """Raises CBORError unless `data` is UTF-8 as RFC 3629 has it; MicroPython's own check lets overlong forms and surrogates through."""
+    """Raises CBORError unless `data` is UTF-8 by RFC 3629. MicroPython's own check passes overlong forms and surrogates."""
     if not data or max(data) < 0x80:
         return
     i = 0
@@ -184,9 +190,9 @@ def _scalar(lead, point, more):
 def decode(buf, strict=True):
     """One data item that fills `buf` (bytes-like) exactly.
 
-    Byte strings come as bytes, arrays as list, maps as dict. Lenient decoding turns tags 2 and 3 into int, unassigned simple values into
-    Simple and undefined into UNDEFINED; strict decoding refuses simple values other than false, true and null.
-    Floats are those of the port: single precision on an ESP32, where a double is rounded.
+    Byte strings come as bytes, arrays as list, maps as dict. Lenient decoding turns tags 2 and 3 into int, unassigned
+    simple values into Simple and undefined into UNDEFINED; strict decoding refuses simple values other than false, true
+    and null. Floats are those of the port: single precision on an ESP32, where a double is rounded.
     Raises CBORError.
     """
     reader = _Reader(buf, strict)
@@ -197,7 +203,7 @@ def decode(buf, strict=True):
 
 
 def item_end(buf, offset=0):
-    """The offset behind the item that starts at `offset`, without building objects. Definite lengths only. Raises CBORError."""
+    """The offset behind the item at `offset`, without building objects. Definite lengths only. Raises CBORError."""
     reader = _Reader(buf, True)
     reader.at = offset
     open_items = 1
@@ -230,7 +236,7 @@ class _Reader:
         return self.buf[start : self.at]
 
     def head(self):
-        """(major type, argument); the argument is -1 for an indefinite length or break. `info` keeps the low five bits."""
+        """(major type, argument): -1 for an indefinite length or a break. `info` keeps the low five bits."""
         initial = self.skip(1)[0]
         self.info = info = initial & 31
         major = initial >> 5

@@ -1,7 +1,8 @@
 """COSE_Sign1 with ES256 (RFC 9052 section 4.2, RFC 9053 section 2.1), one profile and nothing else.
 
-An envelope is `18([<<{1: -7, 4: kid}>>, {}, payload, signature])` in deterministic CBOR, so all but kid, payload and signature is a
-constant, and parsing is comparing with it. The signature is checked before anybody looks into the payload (TP-COS-004).
+An envelope is `18([<<{1: -7, 4: kid}>>, {}, payload, signature])` in deterministic CBOR, so all but kid, payload and
+signature is constant, and parsing is comparing. The signature is checked before anybody looks into the payload
+(TP-COS-004).
 """
 
 import hashlib
@@ -58,7 +59,7 @@ def sign1_steps(payload, aad, secret, kid):
 
 
 def sign1(payload, aad, secret, kid):
-    """The envelope (bytes) of `payload`, signed with the 32-byte `secret` of the key named `kid` (8 bytes) and bound to `aad`.
+    """The envelope of `payload`: signed with the 32-byte `secret` of the key named `kid` (8 bytes), bound to `aad`.
 
     Raises COSEError("too_long") above 1,300 bytes, ValueError for a secret outside 1..n-1.
     """
@@ -97,7 +98,7 @@ def verify1_steps(envelope, aad, keys):
 
 
 def verify1(envelope, aad, keys):
-    """(kid, payload) of an envelope whose signature one of `keys` (kid -> 65-byte public point) verifies; payload as memoryview.
+    """(kid, payload as memoryview) of an envelope that one of `keys` (kid -> 65-byte public point) signed for `aad`.
 
     Raises COSEError with one of its codes.
     """

@@ -1,9 +1,9 @@
 """Points of NIST P-256: multiples of the base point G and of a public key Q.
 
-Idea: points are Jacobian (y^2 = x^3 - 3x + b) in the registers of `field`; a formula is a program for it. A scalar is made odd by
-adding the order, so each of its 264 bits stands for +1 or -1 and no digit of a comb is ever zero: the sequence of operations does not
-depend on the scalar. The formulas have no special cases. Where one would be needed Z becomes 0 and stays 0, and the product is computed
-again with other digits of the same scalar (TP-ECC-006).
+Idea: points are Jacobian (y^2 = x^3 - 3x + b) in the registers of `field`; a formula is a program for it. A scalar is
+made odd by adding the order, so each of its bits stands for +1 or -1 and no digit of a comb is ever zero: the sequence
+of operations does not depend on the scalar. The formulas have no special cases. Where one would be needed Z becomes 0
+and stays 0, and the product is computed again with other digits of the same scalar (TP-ECC-003).
 """
 
 from micropython import const
@@ -19,16 +19,15 @@ P = 0xFFFFFFFF00000001000000000000000000000000FFFFFFFFFFFFFFFFFFFFFFFF
 N = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 B = 0x5AC635D8AA3A93E7B3EBBD55769886BC651D06B0CC53B0F63BCE3C3E27D2604B
 
-_SCALAR_BITS = const(264)
 _SCALAR_BYTES = const(33)
 _ATTEMPTS = const(4)
 _SLICE_COLUMNS = const(6)
 
-# Comb of G: two blocks of 22 columns, six teeth 44 bits apart. Comb of a key: 66 columns, four teeth 66 bits apart.
+# Comb of G: two blocks of 22 columns, six teeth 44 bits apart. Comb of a key: 65 columns, four teeth 65 bits apart.
 _G_COLUMNS = const(22)
 _G_TEETH = const(6)
 _G_BLOCK_BYTES = const(2048)
-_Q_COLUMNS = const(66)
+_Q_COLUMNS = const(65)
 _Q_TEETH = const(4)
 _Q_POINTS = const(8)
 
@@ -98,7 +97,7 @@ _SET = (
 
 
 def inverse(value, modulus):
-    """1 / value by Euclid. The number of steps depends on the value, so a secret one must come multiplied by a random one."""
+    """1 / value by Euclid. The number of steps depends on the value, so a secret one must come masked."""
     a, b = modulus, value
     u, v = 0, 1
     while b:
@@ -118,10 +117,10 @@ def _load(file, register, x, y):
     field.load(file, register, data, 0)
 
 
-def _digits(scalar, attempt):
-    """Bits that stand for +1 (set) and -1, little-endian, of `scalar` plus an odd or even multiple of the order that makes it odd."""
+def _digits(scalar, attempt, count):
+    """`count` bits that stand for +1 (set) and -1, little-endian, of `scalar` and a multiple of the order, odd in sum."""
     odd = scalar + (not scalar & 1) * N + 2 * attempt * N
-    return ((odd + (1 << _SCALAR_BITS) - 1) >> 1).to_bytes(_SCALAR_BYTES, "little")
+    return ((odd + (1 << count) - 1) >> 1).to_bytes(_SCALAR_BYTES, "little")
 
 
 def _digit(bits, at, step, count):
@@ -154,20 +153,21 @@ def _columns(file, g_bits, q_bits, q_table):
 
 
 def product_steps(g, q=0, q_table=None):
-    """Generator whose return value is (X, Y, Z) of g G, or of g G + q Q with the `key_table_steps` of Q; Z is 0 at infinity."""
+    """Generator that returns X, Y, Z of g G, or of g G + q Q with the `key_table_steps` of Q. Z is 0 at infinity."""
     file = field.registers(_REGISTERS)
     for attempt in range(_ATTEMPTS):
         _load(file, _W, 1, 0)
-        yield from _columns(file, _digits(g, attempt), _digits(q, attempt), q_table)
+        g_bits = _digits(g, attempt, 2 * _G_TEETH * _G_COLUMNS)
+        yield from _columns(file, g_bits, _digits(q, attempt, _Q_TEETH * _Q_COLUMNS), q_table)
         if field.value(file, _Z):
             break
     return [field.value(file, register) for register in (_X, _X + 1, _Z)]
 
 
 def key_table_steps(x, y):
-    """Generator whose return value is the comb of a public point: eight affine points in a register file of 16.
+    """Generator that returns the comb of a public point: eight affine points in a register file of 16.
 
-    Entry e is 2**198 Q + the sum over j = 0..2 of 2**(66 j) Q, minus where bit j of e is 0.
+    Entry e is 2**195 Q + the sum over j = 0..2 of 2**(65 j) Q, minus where bit j of e is 0.
     """
     size = field.SIZE
     file = field.registers(_REGISTERS + 4 * _Q_POINTS)

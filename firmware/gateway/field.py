@@ -1,13 +1,15 @@
 """Arithmetic modulo p of P-256 for the native emitter: a register file of field elements and programs over it.
 
 Idea: one call runs a whole point formula, so the interpreter is entered once a formula and nothing is allocated.
-Layout: an element is 20 limbs of 13 bits, each in 32 bits, in Montgomery form x * 2**260 mod p, below 2.1 p. A register is one element
-(80 bytes); registers 0 and 1 are the work area.
-A program is instructions of four bytes and a final 0xFF: (0, d, a, b) is d = a * b; (16 * (x + 8) + y + 8, d, a, b) is
-d = x * a + y * b with x in -7..6, y in -8..7.
-Invariant: 20 products of two 13-bit limbs and all that reduction adds stay below 2**31, so 32-bit registers suffice.
-Reduction is Montgomery's with p = 2**256 - 2**224 + 2**192 + 2**96 - 1: as p = -1 mod 2**13 a low limb m is its own quotient, and
-m * p is five shifts of m.
+Layout: an element is 20 limbs of 13 bits, each in 32 bits, in Montgomery form x * 2**260 mod p, below 2.1 p. A register
+is one element (80 bytes); registers 0 and 1 are the work area.
+A program is instructions of four bytes and a final 0xFF: (0, d, a, b) is d = a * b, (16 * (x + 8) + y + 8, d, a, b) is
+d = x * a + y * b for x in -7..6 and y in -8..7.
+Invariant: 20 products of two 13-bit limbs and all that reduction adds stay below 2**31 and above 0, so signed 32-bit
+registers suffice. 65536 at limb 17, 65528 = 65536 - 8 at limbs 18 to 38 and -8 at limb 39 are 0 in sum; they keep every
+limb positive while multiples of m are taken off.
+Reduction is Montgomery's with p = 2**256 - 2**224 + 2**192 + 2**96 - 1: as p = -1 mod 2**13 a low limb m is its own
+quotient, and m * p is five shifts of m: bit 96 is bit 5 of limb 7, 192 bit 10 of 14, 224 bit 3 of 17, 256 bit 9 of 19.
 """
 
 import micropython
@@ -41,43 +43,43 @@ def execute(b: ptr32, t: ptr32):
             m = 1 - ((a[19] * x + b[19] * y) >> 9)
             c = a[0] * x + b[0] * y - m
             d[0] = c & 8191
-            c = (c >> 13) + a[1] * x + b[1] * y
+            c = a[1] * x + b[1] * y + (c >> 13)
             d[1] = c & 8191
-            c = (c >> 13) + a[2] * x + b[2] * y
+            c = a[2] * x + b[2] * y + (c >> 13)
             d[2] = c & 8191
-            c = (c >> 13) + a[3] * x + b[3] * y
+            c = a[3] * x + b[3] * y + (c >> 13)
             d[3] = c & 8191
-            c = (c >> 13) + a[4] * x + b[4] * y
+            c = a[4] * x + b[4] * y + (c >> 13)
             d[4] = c & 8191
-            c = (c >> 13) + a[5] * x + b[5] * y
+            c = a[5] * x + b[5] * y + (c >> 13)
             d[5] = c & 8191
-            c = (c >> 13) + a[6] * x + b[6] * y
+            c = a[6] * x + b[6] * y + (c >> 13)
             d[6] = c & 8191
-            c = (c >> 13) + a[7] * x + b[7] * y + m * 32
+            c = a[7] * x + b[7] * y + m * 32 + (c >> 13)
             d[7] = c & 8191
-            c = (c >> 13) + a[8] * x + b[8] * y
+            c = a[8] * x + b[8] * y + (c >> 13)
             d[8] = c & 8191
-            c = (c >> 13) + a[9] * x + b[9] * y
+            c = a[9] * x + b[9] * y + (c >> 13)
             d[9] = c & 8191
-            c = (c >> 13) + a[10] * x + b[10] * y
+            c = a[10] * x + b[10] * y + (c >> 13)
             d[10] = c & 8191
-            c = (c >> 13) + a[11] * x + b[11] * y
+            c = a[11] * x + b[11] * y + (c >> 13)
             d[11] = c & 8191
-            c = (c >> 13) + a[12] * x + b[12] * y
+            c = a[12] * x + b[12] * y + (c >> 13)
             d[12] = c & 8191
-            c = (c >> 13) + a[13] * x + b[13] * y
+            c = a[13] * x + b[13] * y + (c >> 13)
             d[13] = c & 8191
-            c = (c >> 13) + a[14] * x + b[14] * y + m * 1024
+            c = a[14] * x + b[14] * y + m * 1024 + (c >> 13)
             d[14] = c & 8191
-            c = (c >> 13) + a[15] * x + b[15] * y
+            c = a[15] * x + b[15] * y + (c >> 13)
             d[15] = c & 8191
-            c = (c >> 13) + a[16] * x + b[16] * y
+            c = a[16] * x + b[16] * y + (c >> 13)
             d[16] = c & 8191
-            c = (c >> 13) + a[17] * x + b[17] * y - m * 8
+            c = a[17] * x + b[17] * y - m * 8 + (c >> 13)
             d[17] = c & 8191
-            c = (c >> 13) + a[18] * x + b[18] * y
+            c = a[18] * x + b[18] * y + (c >> 13)
             d[18] = c & 8191
-            c = (c >> 13) + a[19] * x + b[19] * y + m * 512
+            c = a[19] * x + b[19] * y + m * 512 + (c >> 13)
             d[19] = c
         else:
             t[0] = 0
@@ -97,84 +99,84 @@ def execute(b: ptr32, t: ptr32):
             t[14] = 0
             t[15] = 0
             t[16] = 0
-            t[17] = 0
-            t[18] = 0
+            t[17] = 65536
+            t[18] = 65528
             n = 0
             while n < 5:
                 x0 = a[0]
                 x1 = a[1]
                 x2 = a[2]
                 x3 = a[3]
-                t[0] = t[0] + x0 * b[0]
+                t[0] = x0 * b[0] + t[0]
                 m0 = t[0] & 8191
-                t[1] = t[1] + x0 * b[1] + x1 * b[0] + (t[0] >> 13)
+                t[1] = x0 * b[1] + x1 * b[0] + t[1] + (t[0] >> 13)
                 m1 = t[1] & 8191
-                t[2] = t[2] + x0 * b[2] + x1 * b[1] + x2 * b[0] + (t[1] >> 13)
+                t[2] = x0 * b[2] + x1 * b[1] + x2 * b[0] + t[2] + (t[1] >> 13)
                 m2 = t[2] & 8191
-                t[3] = t[3] + x0 * b[3] + x1 * b[2] + x2 * b[1] + x3 * b[0] + (t[2] >> 13)
+                t[3] = x0 * b[3] + x1 * b[2] + x2 * b[1] + x3 * b[0] + t[3] + (t[2] >> 13)
                 m3 = t[3] & 8191
-                t[4] = t[4] + x0 * b[4] + x1 * b[3] + x2 * b[2] + x3 * b[1] + (t[3] >> 13)
-                t[5] = t[5] + x0 * b[5] + x1 * b[4] + x2 * b[3] + x3 * b[2]
-                t[6] = t[6] + x0 * b[6] + x1 * b[5] + x2 * b[4] + x3 * b[3]
-                t[7] = t[7] + x0 * b[7] + x1 * b[6] + x2 * b[5] + x3 * b[4] + m0 * 32
-                t[8] = t[8] + x0 * b[8] + x1 * b[7] + x2 * b[6] + x3 * b[5] + m1 * 32
-                t[9] = t[9] + x0 * b[9] + x1 * b[8] + x2 * b[7] + x3 * b[6] + m2 * 32
-                t[10] = t[10] + x0 * b[10] + x1 * b[9] + x2 * b[8] + x3 * b[7] + m3 * 32
-                t[11] = t[11] + x0 * b[11] + x1 * b[10] + x2 * b[9] + x3 * b[8]
-                t[12] = t[12] + x0 * b[12] + x1 * b[11] + x2 * b[10] + x3 * b[9]
-                t[13] = t[13] + x0 * b[13] + x1 * b[12] + x2 * b[11] + x3 * b[10]
-                t[14] = t[14] + x0 * b[14] + x1 * b[13] + x2 * b[12] + x3 * b[11] + m0 * 1024
-                t[15] = t[15] + x0 * b[15] + x1 * b[14] + x2 * b[13] + x3 * b[12] + m1 * 1024
-                t[16] = t[16] + x0 * b[16] + x1 * b[15] + x2 * b[14] + x3 * b[13] + m2 * 1024
-                t[17] = t[17] + x0 * b[17] + x1 * b[16] + x2 * b[15] + x3 * b[14] + m0 * 8184 + m3 * 1024
-                t[18] = t[18] + x0 * b[18] + x1 * b[17] + x2 * b[16] + x3 * b[15] + m0 * 8191 + m1 * 8184
-                t[19] = x0 * b[19] + x1 * b[18] + x2 * b[17] + x3 * b[16] + m0 * 511 + m1 * 8191 + m2 * 8184
-                t[20] = x1 * b[19] + x2 * b[18] + x3 * b[17] + m1 * 511 + m2 * 8191 + m3 * 8184
-                t[21] = x2 * b[19] + x3 * b[18] + m2 * 511 + m3 * 8191
-                t[22] = x3 * b[19] + m3 * 511
+                t[4] = x0 * b[4] + x1 * b[3] + x2 * b[2] + x3 * b[1] + (t[3] >> 13) + t[4]
+                t[5] = x0 * b[5] + x1 * b[4] + x2 * b[3] + x3 * b[2] + t[5]
+                t[6] = x0 * b[6] + x1 * b[5] + x2 * b[4] + x3 * b[3] + t[6]
+                t[7] = x0 * b[7] + x1 * b[6] + x2 * b[5] + x3 * b[4] + m0 * 32 + t[7]
+                t[8] = x0 * b[8] + x1 * b[7] + x2 * b[6] + x3 * b[5] + m1 * 32 + t[8]
+                t[9] = x0 * b[9] + x1 * b[8] + x2 * b[7] + x3 * b[6] + m2 * 32 + t[9]
+                t[10] = x0 * b[10] + x1 * b[9] + x2 * b[8] + x3 * b[7] + m3 * 32 + t[10]
+                t[11] = x0 * b[11] + x1 * b[10] + x2 * b[9] + x3 * b[8] + t[11]
+                t[12] = x0 * b[12] + x1 * b[11] + x2 * b[10] + x3 * b[9] + t[12]
+                t[13] = x0 * b[13] + x1 * b[12] + x2 * b[11] + x3 * b[10] + t[13]
+                t[14] = x0 * b[14] + x1 * b[13] + x2 * b[12] + x3 * b[11] + m0 * 1024 + t[14]
+                t[15] = x0 * b[15] + x1 * b[14] + x2 * b[13] + x3 * b[12] + m1 * 1024 + t[15]
+                t[16] = x0 * b[16] + x1 * b[15] + x2 * b[14] + x3 * b[13] + m2 * 1024 + t[16]
+                t[17] = x0 * b[17] + x1 * b[16] + x2 * b[15] + x3 * b[14] + m3 * 1024 - m0 * 8 + t[17]
+                t[18] = x0 * b[18] + x1 * b[17] + x2 * b[16] + x3 * b[15] - m1 * 8 + t[18]
+                t[19] = x0 * b[19] + x1 * b[18] + x2 * b[17] + x3 * b[16] + m0 * 512 - m2 * 8 + 65528
+                t[20] = x1 * b[19] + x2 * b[18] + x3 * b[17] + m1 * 512 - m3 * 8 + 65528
+                t[21] = x2 * b[19] + x3 * b[18] + m2 * 512 + 65528
+                t[22] = x3 * b[19] + m3 * 512 + 65528
                 a = ptr32(int(a) + 16)
                 t = ptr32(int(t) + 16)
                 n += 1
             c = 0
-            c = (c >> 13) + t[0]
+            c = t[0] + (c >> 13)
             d[0] = c & 8191
-            c = (c >> 13) + t[1]
+            c = t[1] + (c >> 13)
             d[1] = c & 8191
-            c = (c >> 13) + t[2]
+            c = t[2] + (c >> 13)
             d[2] = c & 8191
-            c = (c >> 13) + t[3]
+            c = t[3] + (c >> 13)
             d[3] = c & 8191
-            c = (c >> 13) + t[4]
+            c = t[4] + (c >> 13)
             d[4] = c & 8191
-            c = (c >> 13) + t[5]
+            c = t[5] + (c >> 13)
             d[5] = c & 8191
-            c = (c >> 13) + t[6]
+            c = t[6] + (c >> 13)
             d[6] = c & 8191
-            c = (c >> 13) + t[7]
+            c = t[7] + (c >> 13)
             d[7] = c & 8191
-            c = (c >> 13) + t[8]
+            c = t[8] + (c >> 13)
             d[8] = c & 8191
-            c = (c >> 13) + t[9]
+            c = t[9] + (c >> 13)
             d[9] = c & 8191
-            c = (c >> 13) + t[10]
+            c = t[10] + (c >> 13)
             d[10] = c & 8191
-            c = (c >> 13) + t[11]
+            c = t[11] + (c >> 13)
             d[11] = c & 8191
-            c = (c >> 13) + t[12]
+            c = t[12] + (c >> 13)
             d[12] = c & 8191
-            c = (c >> 13) + t[13]
+            c = t[13] + (c >> 13)
             d[13] = c & 8191
-            c = (c >> 13) + t[14]
+            c = t[14] + (c >> 13)
             d[14] = c & 8191
-            c = (c >> 13) + t[15]
+            c = t[15] + (c >> 13)
             d[15] = c & 8191
-            c = (c >> 13) + t[16]
+            c = t[16] + (c >> 13)
             d[16] = c & 8191
-            c = (c >> 13) + t[17]
+            c = t[17] + (c >> 13)
             d[17] = c & 8191
-            c = (c >> 13) + t[18]
+            c = t[18] + (c >> 13)
             d[18] = c & 8191
-            d[19] = c >> 13
+            d[19] = (c >> 13) - 8
             t = ptr32(file)
 
 

@@ -1,4 +1,4 @@
-"""The register machine of `field.py` on plain integers, for interpreters without the native emitter. Same programs, same results, slower."""
+"""The register machine of `field` on plain integers, for interpreters without the native emitter: same results, slower."""
 
 SIZE = 1
 _P = 0xFFFFFFFF00000001000000000000000000000000FFFFFFFFFFFFFFFFFFFFFFFF

@@ -1,7 +1,7 @@
-"""Who this gateway is and whom it trusts: two secrets made on the device, the papers made from them, and the signed trust list.
+"""Who this gateway is and whom it trusts: two secrets made on the device, their papers, and the signed trust list.
 
-Secrets stay in the store under `TLS_KEY` and `SIGN_KEY`; nothing here puts one into an object, an exception or a line of output
-except `private_key_der`, which hands the TLS key to mbedTLS.
+Secrets stay in the store under `TLS_KEY` and `SIGN_KEY`; nothing here puts one into an object, an exception or a line of
+output, except `private_key_der`, which hands the TLS key to mbedTLS.
 """
 
 import hashlib
@@ -10,8 +10,8 @@ from micropython import const
 
 from gateway import cbor, cose, p256
 
-TLS_KEY = "tls_key"
-SIGN_KEY = "sign_key"
+TLS_KEY = "tls"
+SIGN_KEY = "sign"
 RECEIPT = const(1)
 COMMAND = const(2)
 UPDATE = const(4)
@@ -47,7 +47,10 @@ def draw(rng):
 
 
 def create(store, rng):
-    """Makes the secrets that `store` lacks, so a power cut between the two is harmless. store: get(name) -> bytes | None, put(name, bytes)."""
+    """Makes the secrets that `store` lacks, so a power cut between the two is harmless.
+
+    `store` has get(name) -> bytes | None and put(name, bytes).
+    """
     for name in (TLS_KEY, SIGN_KEY):
         if store.get(name) is None:
             store.put(name, draw(rng))
@@ -55,9 +58,10 @@ def create(store, rng):
 
 def _der(tag, *parts):
     size = sum(len(part) for part in parts)
-    length = (
-        bytes((size,)) if size < 128 else bytes((0x81, size)) if size < 256 else bytes((0x82, size >> 8, size & 255))
-    )
+    if size < 128:
+        length = bytes((size,))
+    else:
+        length = bytes((0x82, size >> 8, size & 255)) if size > 255 else bytes((0x81, size))
     return b"".join((bytes((tag,)), length) + parts)
 
 
@@ -69,7 +73,7 @@ def _der_unsigned(data):
 
 
 def csr(secret32, common_name):
-    """DER certification request (PKCS #10, RFC 2986) for subject CN=`common_name`, signed ecdsa-with-SHA256 (RFC 5758)."""
+    """DER certification request (PKCS #10, RFC 2986) for the subject CN=`common_name`, signed ecdsa-with-SHA256."""
     name = _der(_SEQUENCE, _OID_COMMON_NAME, _der(_UTF8_STRING, common_name.encode()))
     subject = _der(_SEQUENCE, _der(_SET, name))
     info = _der(_SEQUENCE, b"\x02\x01\x00", subject, cose.spki(p256.public_key(secret32)), _der(_CONTEXT_0))
@@ -99,36 +103,31 @@ class TrustList:
 def trust_list(envelope, root_public65, current_version):
     """The TrustList in an envelope that the offline root signed (TP-IDN-005).
 
-    Raises cose.COSEError: the codes of `cose.verify1`, "malformed" for another shape, "rollback" below `current_version`.
+    Raises cose.COSEError with the codes of `cose.verify1`, "malformed" for another shape, "rollback" for a version below
+    `current_version`.
     """
     root = {cose.kid(root_public65): root_public65}
     payload = cose.verify1(envelope, _TRUST_AAD, root)[1]
     try:
         content = cbor.decode(payload)
-    except cbor.CBORError:
+        version, entries = content[1], content[2]
+    except (cbor.CBORError, KeyError, TypeError, IndexError):
         raise cose.COSEError("malformed")
-    if type(content) is not dict or len(content) != 2:
+    if type(content) is not dict or len(content) != 2 or type(version) is not int or not _sound_list(entries):
         raise cose.COSEError("malformed")
-    version = content.get(1)
-    entries = content.get(2)
-    if (
-        type(version) is not int
-        or version < 0
-        or type(entries) is not list
-        or not 1 <= len(entries) <= _TRUST_ENTRIES_MAX
-    ):
-        raise cose.COSEError("malformed")
-    if not all(_sound(entry) for entry in entries) or len({entry[0] for entry in entries}) != len(entries):
-        raise cose.COSEError("malformed")
-    if version < current_version:
+    if version < max(current_version, 0):
         raise cose.COSEError("rollback")
     return TrustList(version, tuple(tuple(entry) for entry in entries))
 
 
+def _sound_list(entries):
+    if type(entries) is not list or not 1 <= len(entries) <= _TRUST_ENTRIES_MAX:
+        return False
+    return all(_sound(entry) for entry in entries) and len({entry[0] for entry in entries}) == len(entries)
+
+
 def _sound(entry):
-    if type(entry) is not list or len(entry) != 3:
+    if type(entry) is not list or [type(field) for field in entry] != [bytes, int, bytes]:
         return False
     kid, roles, public = entry
-    if type(kid) is not bytes or type(roles) is not int or type(public) is not bytes:
-        return False
     return 0 < roles < 256 and p256.is_public(public) and kid == cose.kid(public)

@@ -1,8 +1,8 @@
 """ECDSA over NIST P-256 with SHA-256 digests (FIPS 186-5), nonces by RFC 6979.
 
-Points are the business of `curve`. Secret numbers that are inverted are multiplied by a mask first; what is and is not constant in time
-is told in protocols/decisions/0002-p256-timing.md. The comb of the last key that was verified with is kept (1.3 KB on any port): the
-keys of receipts hardly change, and a kept comb halves the work.
+Points are the business of `curve`. Secret numbers are masked before they are inverted; what is constant in time and what
+is not: protocols/decisions/0002-p256-in-python.md. The comb of the last key that verified something is kept (1.3 KB): the
+keys of receipts hardly change, and it halves the work.
 """
 
 import hashlib
@@ -53,7 +53,7 @@ _OUTER = _integer(b"\x5c" * 32)
 
 
 def _nonces(secret32, digest32):
-    """(nonce, mask) by RFC 6979 section 3.2 for a 256-bit order and SHA-256; the mask is one more output that nobody sees."""
+    """(nonce, mask) pairs: RFC 6979 section 3.2 for a 256-bit order and SHA-256, and a secret number to mask with."""
     seed = bytes(secret32) + (_integer(digest32) % N).to_bytes(32, "big")
     v = b"\x01" * 32
     k = bytes(32)
