@@ -2,7 +2,7 @@
 
 root ── device CA ── gateway TLS and signing certificates, reception TLS client certificate
   ├──── broker server certificate          (gateways trust the root alone)
-  └──── trust list                         (which keys may sign receipts)
+  └──── trust list                         (which keys may sign receipts and configuration)
 
 The root is needed again only to renew the broker's certificate or the trust list: keep its key off line.
 Every notBefore is its issuer's, because a gateway's clock may be as old as its firmware; the certificates of CAs and
