@@ -66,15 +66,14 @@ class Child:
         os.close(slave)
 
     def kill(self) -> int:
-        """End it at once, as a lost supply would; returns the exit status."""
+        """End it at once, as a lost supply would; returns the exit status. What it has printed can still be read."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGKILL)
-        status = self.process.wait()
-        if self.terminal >= 0:
-            os.close(self.terminal)
-            self.terminal = -1
+        return self.process.wait()
+
+    def close(self) -> None:
+        os.close(self.terminal)
         self.hub.close()
-        return status
 
     def interrupt(self) -> None:
         self.process.send_signal(signal.SIGINT)

@@ -166,12 +166,15 @@ class BoardHost:
     def _end_child(self) -> int:
         if self.child is None:
             return 0
-        self._loop.remove_reader(self.child.hub)
-        self.terminal.detach()
+        child, self.child = self.child, None
+        status = child.kill()
+        self._loop.remove_reader(child.hub)
         if self._hub:
             self._hub.open = False
-        child, self.child, self._hub = self.child, None, None
-        return child.kill()
+            self._hub = None
+        self.terminal.detach()
+        child.close()
+        return status
 
     def _child_ended(self) -> None:
         """The interpreter has left by itself: by Ctrl-D or SystemExit, or because it crashed."""

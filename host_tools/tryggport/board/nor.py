@@ -131,8 +131,10 @@ class Nor:
         return self._cut is not None
 
     def power_on(self) -> None:
-        """Supply back; a cut that has not happened is forgotten."""
+        """Supply back; a cut that has not happened is forgotten. Strict mode wants every block erased before its use."""
         self._off, self._cut = False, None
+        for i in range(len(self._units)):
+            self._units[i] = 0xFF
 
     def flip(self, addr: int, bit: int) -> None:
         """Let one stored bit (0...7) read inverted from now on."""
@@ -148,13 +150,12 @@ class Nor:
         """The raw bytes of the chip."""
         return bytes(self._load(0, self.size))
 
-    def restore(self, raw: "Buffer") -> None:
-        """Put back what `snapshot` returned, without weak bits. Strict mode then wants every block erased first."""
-        self._store(0, raw)
+    def copy_from(self, other: "Nor") -> None:
+        """Hold what `other`, of the same size, holds; its weak bits are not copied."""
+        self._store(0, other.snapshot())
+        self._units[:] = other._units
         self._weak.clear()
-        for i in range(len(self._units)):
-            self._units[i] = 0xFF
-        self.power_on()
+        self._off, self._cut = False, None
 
     def _check(self, addr: int, length: int) -> None:
         if self._off:

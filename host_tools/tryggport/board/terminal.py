@@ -66,9 +66,12 @@ class Terminal:
         self._loop.add_reader(child.terminal, self._from_child)
 
     def detach(self) -> None:
-        if self._child and self._child.terminal >= 0:
+        """The interpreter is dead: take what it has printed, forget what it was to read."""
+        if self._child:
             self._loop.remove_reader(self._child.terminal)
             self._loop.remove_writer(self._child.terminal)
+            while data := _read(self._child.terminal):
+                self._receive(data)
         self._child = None
         self._to_child.clear()
         self._awaiting_prompt = None
@@ -92,18 +95,16 @@ class Terminal:
         child = self._child
         if child is None:
             return
-        try:
-            data = os.read(child.terminal, 4096)
-        except BlockingIOError:
-            return
-        except OSError:
-            data = b""
-        if not data:
+        data = _read(child.terminal)
+        if data:
+            self._receive(data)
+        elif data == b"":
             self._loop.remove_reader(child.terminal)
             self._ended()
-            return
+
+    def _receive(self, data: bytes) -> None:
         self._record(data)
-        if self._awaiting_prompt is None:
+        if self._awaiting_prompt is None or self._child is None:
             self._send(data)
             return
         self._awaiting_prompt += data
@@ -111,7 +112,8 @@ class Terminal:
             before = self._awaiting_prompt.rpartition(_BANNER)[0]
             self._awaiting_prompt = None
             self._send(bytes(before))
-            os.write(child.terminal, b"\x01")
+            with contextlib.suppress(OSError):
+                os.write(self._child.terminal, b"\x01")
 
     def _record(self, data: bytes) -> None:
         seam = bytes(self.console[-len(_RAW) :]) + data
@@ -146,16 +148,10 @@ class Terminal:
         self._drop_output()
 
     def _from_client(self) -> None:
-        try:
-            data = os.read(self._master, 4096)
-        except BlockingIOError:
-            return
-        except OSError:
-            data = b""
-        if not data:
+        data = _read(self._master)
+        if data == b"":
             self._client_gone()
-            return
-        if self._child:
+        elif data and self._child:
             self._to_child += data
             self._advance()
 
@@ -237,6 +233,16 @@ class Terminal:
         if self._stall:
             self._stall.cancel()
             self._stall = None
-            if self._child and self._child.terminal >= 0:
+            if self._child:
                 with contextlib.suppress(ValueError):
                     self._loop.add_reader(self._child.terminal, self._from_child)
+
+
+def _read(fd: int) -> bytes | None:
+    """What is there; None when nothing is, b"" when the other end is closed."""
+    try:
+        return os.read(fd, 4096)
+    except BlockingIOError:
+        return None
+    except OSError:
+        return b""

@@ -163,7 +163,9 @@ class VirtualBoard:
             if result:
                 return result
             if time.monotonic() > deadline:
-                raise TimeoutError(f"the board did not get there in {timeout_s:g} s; its console:\n{self.console()[-2000:]}")
+                raise TimeoutError(
+                    f"the board did not get there in {timeout_s:g} s; its console:\n{self.console()[-2000:]}"
+                )
             with self._changed:
                 if len(self._log) == seen:
                     self._changed.wait(_POLL_S)
