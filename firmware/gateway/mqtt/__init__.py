@@ -4,8 +4,8 @@
     from gateway.mqtt import Client, tls_opener
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.load_verify_locations(open("ca.der", "rb").read())
-    context.load_cert_chain(open("me.der", "rb").read(), open("me.key.der", "rb").read())
+    context.load_verify_locations("ca.der")
+    context.load_cert_chain("me.der", "me.key.der")
 
     async def main():
         client = Client("me", tls_opener([("broker.example", 8883)], context, "broker.example"),

@@ -242,28 +242,33 @@ class Client:
                 view[:n] = view[used : used + n]
             await asyncio.sleep_ms(0)
 
-    async def _write(self, sock, packet):
+    async def _write(self, sock, hello):
         session = self._session
-        n = len(packet)
+        tx = self._tx
+        await self._put(sock, memoryview(hello))
+        view = memoryview(tx)
         leaving = False
         while not leaving:
-            view = memoryview(packet)
-            i = 0
-            while i < n:
-                # A TLS write that would block must be repeated with the very same bytes (mbedtls_ssl_write).
-                put = sock.write(view[i:n])
-                if put is None:
-                    await writable(sock)
-                else:
-                    i += put
-            self._sent_at = ticks_ms()
-            n = 0
-            while not n and not leaving:
-                leaving = session.farewell is not None
-                packet, n = session.fill(self._tx)
-                if not n:
-                    self._wake.clear()
-                    await self._wake.wait()
+            leaving = session.farewell is not None
+            n = session.fill(tx)
+            if n:
+                await self._put(sock, view[:n])
+                if session.bulk:
+                    await self._put(sock, memoryview(session.bulk))
+                    session.bulk = b""
+            else:
+                self._wake.clear()
+                await self._wake.wait()
+
+    async def _put(self, sock, view):
+        while view:
+            # A TLS write that would block must be repeated with the very same bytes (mbedtls_ssl_write).
+            n = sock.write(view)
+            if n is None:
+                await writable(sock)
+            else:
+                view = view[n:]
+        self._sent_at = ticks_ms()
 
     async def _watch(self):
         session = self._session

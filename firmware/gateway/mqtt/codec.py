@@ -9,9 +9,9 @@ import sys
 
 from micropython import const
 
-MALFORMED = const(0x81)
-PROTOCOL_ERROR = const(0x82)
-TOPIC_ALIAS_INVALID = const(0x94)
+_MALFORMED = const(0x81)
+_PROTOCOL_ERROR = const(0x82)
+_TOPIC_ALIAS_INVALID = const(0x94)
 
 # Kinds of property values, and the packets from the server in which a property may stand.
 _BYTE = const(0)
@@ -21,10 +21,10 @@ _VARINT = const(3)
 _TEXT = const(4)
 _BINARY = const(5)
 _PAIR = const(6)
-IN_CONNACK = const(0x10)
-IN_PUBLISH = const(0x20)
-IN_ACK = const(0x40)
-IN_DISCONNECT = const(0x80)
+_IN_CONNACK = const(0x10)
+_IN_PUBLISH = const(0x20)
+_IN_ACK = const(0x40)
+_IN_DISCONNECT = const(0x80)
 
 _PUBACK_REASONS = b"\x00\x10\x80\x83\x87\x90\x91\x97\x99"
 _REPEATABLE = (0x0B, 0x26)
@@ -32,13 +32,13 @@ _NEVER_ZERO = (0x0B, 0x21, 0x27)
 
 # Identifier, then kind | packets, in pairs (table 2-4). Without a packet: sent by clients only.
 _TABLE = bytes((
-    0x01, _BYTE | IN_PUBLISH, 0x02, _U32 | IN_PUBLISH, 0x03, _TEXT | IN_PUBLISH, 0x08, _TEXT | IN_PUBLISH,
-    0x09, _BINARY | IN_PUBLISH, 0x0B, _VARINT | IN_PUBLISH, 0x11, _U32 | IN_CONNACK, 0x12, _TEXT | IN_CONNACK,
-    0x13, _U16 | IN_CONNACK, 0x15, _TEXT | IN_CONNACK, 0x16, _BINARY | IN_CONNACK, 0x17, _BYTE, 0x18, _U32, 0x19, _BYTE,
-    0x1A, _TEXT | IN_CONNACK, 0x1C, _TEXT | IN_CONNACK | IN_DISCONNECT, 0x1F, _TEXT | IN_CONNACK | IN_ACK | IN_DISCONNECT,
-    0x21, _U16 | IN_CONNACK, 0x22, _U16 | IN_CONNACK, 0x23, _U16 | IN_PUBLISH, 0x24, _BYTE | IN_CONNACK,
-    0x25, _BYTE | IN_CONNACK, 0x26, _PAIR | IN_CONNACK | IN_PUBLISH | IN_ACK | IN_DISCONNECT, 0x27, _U32 | IN_CONNACK,
-    0x28, _BYTE | IN_CONNACK, 0x29, _BYTE | IN_CONNACK, 0x2A, _BYTE | IN_CONNACK,
+    0x01, _BYTE | _IN_PUBLISH, 0x02, _U32 | _IN_PUBLISH, 0x03, _TEXT | _IN_PUBLISH, 0x08, _TEXT | _IN_PUBLISH,
+    0x09, _BINARY | _IN_PUBLISH, 0x0B, _VARINT | _IN_PUBLISH, 0x11, _U32 | _IN_CONNACK, 0x12, _TEXT | _IN_CONNACK,
+    0x13, _U16 | _IN_CONNACK, 0x15, _TEXT | _IN_CONNACK, 0x16, _BINARY | _IN_CONNACK, 0x17, _BYTE, 0x18, _U32, 0x19, _BYTE,
+    0x1A, _TEXT | _IN_CONNACK, 0x1C, _TEXT | _IN_CONNACK | _IN_DISCONNECT, 0x1F, _TEXT | _IN_CONNACK | _IN_ACK | _IN_DISCONNECT,
+    0x21, _U16 | _IN_CONNACK, 0x22, _U16 | _IN_CONNACK, 0x23, _U16 | _IN_PUBLISH, 0x24, _BYTE | _IN_CONNACK,
+    0x25, _BYTE | _IN_CONNACK, 0x26, _PAIR | _IN_CONNACK | _IN_PUBLISH | _IN_ACK | _IN_DISCONNECT, 0x27, _U32 | _IN_CONNACK,
+    0x28, _BYTE | _IN_CONNACK, 0x29, _BYTE | _IN_CONNACK, 0x2A, _BYTE | _IN_CONNACK,
 ))  # fmt: skip
 _KINDS = {_TABLE[i]: _TABLE[i + 1] for i in range(0, len(_TABLE), 2)}
 
@@ -81,7 +81,7 @@ def uint(buf, i, end, size):
     """(big-endian unsigned integer of `size` bytes, next offset)."""
     j = i + size
     if j > end:
-        raise Violation(MALFORMED, "packet too short")
+        raise Violation(_MALFORMED, "packet too short")
     return int.from_bytes(buf[i:j], "big"), j
 
 
@@ -96,7 +96,7 @@ def varint(buf, i, end):
                 break
             return value, i
         shift += 7
-    raise Violation(MALFORMED, "variable byte integer")
+    raise Violation(_MALFORMED, "variable byte integer")
 
 
 def binary(buf, i, end):
@@ -104,7 +104,7 @@ def binary(buf, i, end):
     size, i = uint(buf, i, end, 2)
     j = i + size
     if j > end:
-        raise Violation(MALFORMED, "packet too short")
+        raise Violation(_MALFORMED, "packet too short")
     return bytes(buf[i:j]), j
 
 
@@ -116,7 +116,7 @@ def text(buf, i, end):
         if raw and (min(raw) < 0x20 or max(raw) > 0x7E):
             _check(value, len(raw))
     except UnicodeError:
-        raise Violation(MALFORMED, "UTF-8")
+        raise Violation(_MALFORMED, "UTF-8")
     return value, i
 
 
@@ -149,7 +149,7 @@ def _value(kind, buf, i, end):
         return (text if kind == _TEXT else binary)(buf, i, end)
     value, i = uint(buf, i, end, 1 << kind)
     if kind == _BYTE and value > 1:
-        raise Violation(PROTOCOL_ERROR, "property value")
+        raise Violation(_PROTOCOL_ERROR, "property value")
     return value, i
 
 
@@ -157,14 +157,14 @@ def properties(buf, i, end, packet):
     """({identifier: value}, next offset) of the properties of a packet (IN_…); 0x0B and 0x26 map to lists."""
     size, i = varint(buf, i, end)
     if i + size > end:
-        raise Violation(MALFORMED, "packet too short")
+        raise Violation(_MALFORMED, "packet too short")
     end = i + size
     found = {}
     while i < end:
         identifier, i = varint(buf, i, end)
         kind = _KINDS.get(identifier)
         if kind is None:
-            raise Violation(MALFORMED, "property identifier")
+            raise Violation(_MALFORMED, "property identifier")
         value, i = _value(kind & 0x0F, buf, i, end)
         _admit(found, identifier, value, kind & packet)
     return found, i
@@ -172,13 +172,13 @@ def properties(buf, i, end, packet):
 
 def _admit(found, identifier, value, allowed):
     if not allowed:
-        raise Violation(MALFORMED, "property in the wrong packet")
+        raise Violation(_MALFORMED, "property in the wrong packet")
     if value == 0 and identifier in _NEVER_ZERO:
-        raise Violation(PROTOCOL_ERROR, "property value")
+        raise Violation(_PROTOCOL_ERROR, "property value")
     if identifier in _REPEATABLE:
         found.setdefault(identifier, []).append(value)
     elif identifier in found:
-        raise Violation(PROTOCOL_ERROR, "property twice")
+        raise Violation(_PROTOCOL_ERROR, "property twice")
     else:
         found[identifier] = value
 
@@ -188,14 +188,14 @@ def connack(buf, i, end):
     flags, i = uint(buf, i, end, 1)
     reason, i = uint(buf, i, end, 1)
     if flags > 1:
-        raise Violation(MALFORMED, "CONNACK flags")
+        raise Violation(_MALFORMED, "CONNACK flags")
     if i == end and 0 < reason < 0x80:  # an MQTT 3 server refuses us in its own format
         return False, 0x84, None
-    values, i = properties(buf, i, end, IN_CONNACK)
+    values, i = properties(buf, i, end, _IN_CONNACK)
     if i != end:
-        raise Violation(MALFORMED, "CONNACK length")
+        raise Violation(_MALFORMED, "CONNACK length")
     if 0 < reason < 0x80:
-        raise Violation(PROTOCOL_ERROR, "CONNACK reason")
+        raise Violation(_PROTOCOL_ERROR, "CONNACK reason")
     return flags == 1, reason, values
 
 
@@ -206,9 +206,9 @@ def disconnect(buf, i, end):
     if i < end:
         reason, i = uint(buf, i, end, 1)
     if i < end:
-        values, i = properties(buf, i, end, IN_DISCONNECT)
+        values, i = properties(buf, i, end, _IN_DISCONNECT)
     if i != end:
-        raise Violation(MALFORMED, "DISCONNECT length")
+        raise Violation(_MALFORMED, "DISCONNECT length")
     return reason, values
 
 
@@ -220,11 +220,11 @@ def puback(buf, i, end):
     if i < end:
         reason, i = uint(buf, i, end, 1)
     if i < end:
-        values, i = properties(buf, i, end, IN_ACK)
+        values, i = properties(buf, i, end, _IN_ACK)
     if i != end:
-        raise Violation(MALFORMED, "PUBACK length")
+        raise Violation(_MALFORMED, "PUBACK length")
     if not pid or reason not in _PUBACK_REASONS:
-        raise Violation(PROTOCOL_ERROR, "PUBACK")
+        raise Violation(_PROTOCOL_ERROR, "PUBACK")
     return pid, reason, values
 
 
@@ -232,28 +232,28 @@ def suback(buf, i, end):
     """(packet identifier, properties, offset of the reason codes) of a SUBACK or UNSUBACK."""
     pid, i = uint(buf, i, end, 2)
     if not pid:
-        raise Violation(PROTOCOL_ERROR, "identifier 0")
-    values, i = properties(buf, i, end, IN_ACK)
+        raise Violation(_PROTOCOL_ERROR, "identifier 0")
+    values, i = properties(buf, i, end, _IN_ACK)
     return pid, values, i
 
 
 def publish(qos, buf, i, end):
     """(topic, packet identifier or 0, properties, offset of the payload) of a PUBLISH."""
     if qos == 3:
-        raise Violation(MALFORMED, "QoS 3")
+        raise Violation(_MALFORMED, "QoS 3")
     topic, i = text(buf, i, end)
     pid = 0
     if qos:
         pid, i = uint(buf, i, end, 2)
         if not pid:
-            raise Violation(PROTOCOL_ERROR, "identifier 0")
-    values, i = properties(buf, i, end, IN_PUBLISH)
+            raise Violation(_PROTOCOL_ERROR, "identifier 0")
+    values, i = properties(buf, i, end, _IN_PUBLISH)
     if 0x23 in values:
-        raise Violation(TOPIC_ALIAS_INVALID, "topic alias beyond our maximum, 0")
+        raise Violation(_TOPIC_ALIAS_INVALID, "topic alias beyond our maximum, 0")
     if not topic:
-        raise Violation(PROTOCOL_ERROR, "no topic")
+        raise Violation(_PROTOCOL_ERROR, "no topic")
     if "#" in topic or "+" in topic:
-        raise Violation(MALFORMED, "wildcard in a topic name")
+        raise Violation(_MALFORMED, "wildcard in a topic name")
     return topic, pid, values, i
 
 

@@ -15,9 +15,11 @@ from errno import ENOBUFS
 from micropython import const
 
 from . import codec
-from .codec import MALFORMED, PROTOCOL_ERROR, Failure, Violation, call
+from .codec import Failure, Violation, call
 from .message import ACKED, QUEUED, REFUSED, SENT, UNKNOWN, Message, QueueFull
 
+_MALFORMED = const(0x81)
+_PROTOCOL_ERROR = const(0x82)
 _PUBLISH = const(0x30)
 _PUBACK = const(0x40)
 _SUBSCRIBE = const(0x82)
@@ -107,7 +109,7 @@ class Session:
         if reason:
             raise Failure("refused", reason, values, reason in _PERMANENT)
         if (present and self.clean) or (self.client_id and 0x12 in values):
-            raise Violation(PROTOCOL_ERROR, "CONNACK")
+            raise Violation(_PROTOCOL_ERROR, "CONNACK")
         self.client_id = values.get(0x12, self.client_id)
         self._begin(present, values)
         self.connected(present, values)
@@ -199,35 +201,39 @@ class Session:
     # Out.
 
     def fill(self, tx):
-        """Fills `tx` with the next packets: (buffer, size), size 0 when there is nothing to send now.
+        """Writes the next packets into `tx`; returns how many bytes, 0 when there is nothing to send now.
 
-        The buffer is `tx`, or one made for a packet that does not fit into it.
+        A payload that does not fit into `tx` is in `bulk` afterwards and belongs after these bytes.
         """
         n = 4 * self._ack_count
         tx[:n] = self._acks[:n]
         self._ack_count = 0
+        self.bulk = b""
         if self.farewell is not None:
             tx[n : n + 3] = bytes((0xE0, 1, self.farewell))
-            return tx, n + 3
+            return n + 3
         if self.ping:
             self.ping = False
             tx[n : n + 2] = b"\xc0\0"
             n += 2
-        while self.active:
+        while self.active and not self.bulk:
             message = self._unsent
             if message is None or (message._kind & 0xF2 == 0x32 and self._in_flight >= self._window):
                 break
             rest, size, reason = self._measure(message)
+            end = n + size + 5
+            if end > len(tx) and not reason:
+                if n:
+                    break
+                if end - len(message._payload) > len(tx):
+                    reason = 0x95
+                else:
+                    self.bulk = message._payload
             if not reason:
-                total = size + (2 if size < 128 else 3 if size < 16384 else 5)
-                if n + total > len(tx):
-                    if n:
-                        break
-                    tx = bytearray(total)
                 n = self._pack(message, tx, n, size, rest)
             self._sent(message, reason)
         self._idle = not n
-        return tx, n
+        return n
 
     def _measure(self, message):
         """(what follows the identifier, remaining length, 0 or the reason why the server would refuse it)."""
@@ -287,7 +293,7 @@ class Session:
             n += 2
         end = n + len(rest)
         tx[n:end] = rest
-        if kind < _SUBSCRIBE:
+        if kind < _SUBSCRIBE and not self.bulk:
             n = end
             end += len(message._payload)
             tx[n:end] = message._payload
@@ -351,18 +357,18 @@ class Session:
             if byte < 128:
                 return size, j
             shift += 7
-        raise Violation(MALFORMED, "remaining length")
+        raise Violation(_MALFORMED, "remaining length")
 
     def _packet(self, kind, buf, i, end):
         what = kind & 0xF0
         if what != _PUBLISH and kind & 0x0F != (2 if what in (0x60, 0x80, 0xA0) else 0):
-            raise Violation(MALFORMED, "flags 0x%02x" % kind)
+            raise Violation(_MALFORMED, "flags 0x%02x" % kind)
         if kind == 0xE0:
             reason, values = codec.disconnect(buf, i, end)
             raise Failure("closed by the server", reason, values)
         if not self.active:
             if kind != 0x20:
-                raise Violation(PROTOCOL_ERROR, "packet 0x%02x before CONNACK" % kind)
+                raise Violation(_PROTOCOL_ERROR, "packet 0x%02x before CONNACK" % kind)
             self._connack(buf, i, end)
         elif kind == _PUBACK:
             self._puback(buf, i, end)
@@ -372,14 +378,14 @@ class Session:
             self._suback(kind, buf, i, end)
         elif kind == 0xD0:
             if i != end:
-                raise Violation(MALFORMED, "PINGRESP length")
+                raise Violation(_MALFORMED, "PINGRESP length")
         else:
             self._unexpected(what)
 
     def _unexpected(self, what):
         # Nothing but a clean start ends a QoS 2 exchange that we did not begin.
         self.clean = self.clean or 0x30 <= what <= 0x70
-        raise Violation(PROTOCOL_ERROR, "unexpected packet 0x%02x" % what)
+        raise Violation(_PROTOCOL_ERROR, "unexpected packet 0x%02x" % what)
 
     def _puback(self, buf, i, end):
         pid, reason, values = codec.puback(buf, i, end)
@@ -392,11 +398,11 @@ class Session:
         pid, values, i = codec.suback(buf, i, end)
         subscribed = kind == 0x90
         if subscribed and i == end:
-            raise Violation(PROTOCOL_ERROR, "SUBACK without a reason")
+            raise Violation(_PROTOCOL_ERROR, "SUBACK without a reason")
         message = self._find(pid, _SUBSCRIBE if subscribed else _UNSUBSCRIBE)
         if message is not None:
             if end - i != 1 or buf[i] not in (_SUBACK_REASONS if subscribed else _UNSUBACK_REASONS):
-                raise Violation(PROTOCOL_ERROR, "SUBACK reason")
+                raise Violation(_PROTOCOL_ERROR, "SUBACK reason")
             self._acknowledged(message, buf[i], values)
 
     def _find(self, pid, kind):
