@@ -27,6 +27,7 @@ from gateway.watch import Watch
 
 _SENSOR_MS = const(100)
 _WDT_MS = const(60_000)
+_SESSION_S = const(3600)  # receipts wait at the broker that long
 _CAUSES = {
     machine.PWRON_RESET: kinds.CAUSE_POWER_ON,
     machine.HARD_RESET: kinds.CAUSE_HARD_RESET,
@@ -83,14 +84,16 @@ class App:
         config = self.config
         tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         tls.load_cert_chain(config.tls_certificate, identity.private_key_der(self.store.get(identity.TLS_KEY)))
-        tls.load_verify_locations(config.broker_ca)
+        tls.load_verify_locations(cadata=config.broker_ca)
         tls.verify_mode = ssl.CERT_REQUIRED
         host, _ = config.brokers[0]
         client = Client(
             config.gateway,
             tls_opener(config.brokers, tls, host),
+            session_expiry_s=_SESSION_S,
             will=self.will,
             user=config.gateway,
+            resend=False,
         )
         client.subscribe("trygg/1/%s/receipt" % config.gateway)
         return client
@@ -146,6 +149,7 @@ class App:
         return cose.sign1_steps(payload, aad, self.secret, self.kid)
 
     def connected(self, session_present):
+        step("connected")
         log("mqtt: connected %d" % self.connects)
         self.home.online = True
         self.show()

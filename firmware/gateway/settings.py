@@ -12,6 +12,7 @@ FOLDER = "/trygg"
 STAGED = "/trygg.new"
 _OLD = "/trygg.old"
 FILES = ("root.pub", "trust.cbor", "config.cbor", "tls.der", "ca.der")
+_MAX_BYTES = 4096
 _CONFIG_AAD = b"trygg/1/config"
 
 
@@ -81,7 +82,9 @@ def remove(folder):
 
 def _read(path):
     try:
+        if os.stat(path)[6] > _MAX_BYTES:
+            raise SettingsError("%s is too long: provision the gateway again" % path)
         with open(path, "rb") as f:
-            return f.read(4096)
+            return f.read()
     except OSError:
         raise SettingsError("not provisioned (%s is missing): run `tryggport provision`" % path)

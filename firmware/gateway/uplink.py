@@ -109,7 +109,7 @@ class Uplink:
         """(class, [(seq, payload)]) of the next batch: of one class, alarms first, oldest first, at most _BATCH_BYTES."""
         batch = []
         size = 3
-        batch_alarm = None
+        batch_alarm = old = None
         room = _MAX_IN_FLIGHT - len(self._in_flight)
         if room <= 0:
             return None, batch
@@ -117,9 +117,13 @@ class Uplink:
             if seq in self._in_flight:
                 continue
             size += len(payload)
-            if batch_alarm not in (None, alarm) or (batch and size > _BATCH_BYTES) or len(batch) >= room:
+            # One envelope: one topic, one epoch (TP-WIR-009), and no more than fits.
+            if batch and (alarm != batch_alarm or (seq < self._journal.epoch_first) != old or size > _BATCH_BYTES):
+                break
+            if len(batch) >= room:
                 break
             batch_alarm = alarm
+            old = seq < self._journal.epoch_first
             batch.append((seq, payload))
         return batch_alarm, batch
 
@@ -181,11 +185,11 @@ class Uplink:
                     self.refused_receipts += 1
 
     def _apply(self, receipt):
-        if receipt[1] != self._gateway or receipt[2] != self._journal.epoch:
-            raise ValueError("not for this gateway and epoch")
+        if receipt[1] != self._gateway:
+            raise ValueError("not for this gateway")
         outcome = receipt[4]
         for first, last, digest in receipt[3]:
-            if not 0 <= first <= last < self._journal.next_seq or self._digest(first, last) != digest:
+            if not first <= last < self._journal.next_seq or self._digest(first, last) != digest:
                 raise ValueError("digest")
             step("receipt")
             self._settle(first, last, outcome)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import tomllib
 from dataclasses import dataclass
 from typing import Any
@@ -11,12 +12,17 @@ from tryggport.devices.partitions import Partition, parse_csv
 from tryggport.errors import TryggError
 
 
+HOST_NATIVE = {"x86_64": "x64", "AMD64": "x64"}
+
+
 @dataclass(frozen=True)
 class Board:
-    """`wiring` is what the firmware reads as /board.json: pins, buses, sensors. `flash_bytes`: size of the flash chip."""
+    """`wiring` is what the firmware reads as /board.json: pins, buses, sensors. `flash_bytes`: size of the flash chip.
+    `native`: the architecture mpy-cross makes machine code for, "" for none."""
 
     name: str
     flash_bytes: int
+    native: str
     wiring: dict[str, Any]
     partitions: list[Partition]
 
@@ -40,4 +46,7 @@ def load(name: str) -> Board:
     data = tomllib.loads((folder / "board.toml").read_text())
     wiring = {key: data[key] for key in ("name", "pins", "i2c", "accelerometer")}
     table = parse_csv((folder / data["flash"]["partitions"]).read_text())
-    return Board(name, data["flash"]["size"], wiring, table)
+    native = data["firmware"]["native"]
+    if native == "host":
+        native = HOST_NATIVE.get(platform.machine(), "")
+    return Board(name, data["flash"]["size"], native, wiring, table)

