@@ -43,15 +43,15 @@ class Client:
         self.on_connect = on_connect
         self.on_disconnect = on_disconnect
         self._connect = connect
-        self._keep_alive_s = keep_alive_s
-        self._session_expiry_s = self._expiry_s = session_expiry_s
-        self._will = will
+        self.keep_alive_s = keep_alive_s
+        self.session_expiry_s = self._expiry_s = session_expiry_s
+        self.will = will
         self._login = (user, password)
-        self._random = random
-        self._handshake_ms = handshake_ms
-        self._ack_ms = ack_ms
-        self._backoff_ms = backoff_ms
-        self._kick_ms = kick_ms
+        self.random = random
+        self.handshake_ms = handshake_ms
+        self.ack_ms = ack_ms
+        self.backoff_ms = backoff_ms
+        self.kick_ms = kick_ms
         self._rx = bytearray(max_packet)
         self._tx = bytearray(max(tx_bytes, 4 * receive_maximum + 8))
         self._wake = asyncio.Event()
@@ -72,8 +72,8 @@ class Client:
 
     @property
     def queued(self):
-        """How many publications have no final state yet."""
-        return self._session.queued
+        """How many messages have no final state yet."""
+        return len(self._session.queue)
 
     def subscribe(
         self, topic_filter, qos=1, no_local=False, retain_as_published=False, retain_handling=0, properties=None
@@ -121,7 +121,7 @@ class Client:
                     break
                 self.last_error = error
                 call(self.on_disconnect, error)
-                lasted = ticks_diff(ticks_ms(), started) > self._handshake_ms and self._was_connected
+                lasted = ticks_diff(ticks_ms(), started) > self.handshake_ms and self._was_connected
                 attempt = 0 if lasted else attempt + 1
                 await self._pause(self._wait_ms(attempt, error))
         except asyncio.CancelledError:
@@ -133,10 +133,10 @@ class Client:
                 self._session.abandon()
 
     def _wait_ms(self, attempt, error):
-        first, last = self._backoff_ms
+        first, last = self.backoff_ms
         if isinstance(error, Failure) and error.permanent:
             return last
-        return int(min(last, first << min(max(attempt - 1, 0), 16)) * self._random())
+        return int(min(last, first << min(max(attempt - 1, 0), 16)) * self.random())
 
     async def _pause(self, wait_ms):
         started = ticks_ms()
@@ -144,7 +144,7 @@ class Client:
             left = wait_ms - ticks_diff(ticks_ms(), started)
             if self._kicked:
                 since = ticks_diff(ticks_ms(), self._kicked_at)
-                left = min(left, self._kick_ms - since) if 0 <= since < self._kick_ms else 0
+                left = min(left, self.kick_ms - since) if 0 <= since < self.kick_ms else 0
             if left <= 0:
                 break
             try:
@@ -167,7 +167,7 @@ class Client:
         sock = None
         tasks = []
         try:
-            sock = await asyncio.wait_for_ms(self._connect(attempt), self._handshake_ms)
+            sock = await asyncio.wait_for_ms(self._connect(attempt), self.handshake_ms)
             hello = self._hello()
             self._heard_at = self._sent_at = ticks_ms()
             for step in (self._read(sock), self._write(sock, hello), self._watch()):
@@ -197,9 +197,9 @@ class Client:
 
     def _hello(self):
         session = self._session
-        session.clean = session.clean or not self._session_expiry_s
-        will = self._will() if self._will is not None else None
-        return codec.connect(session.client_id, self._keep_alive_s, session.clean, self._properties, will, *self._login)
+        session.clean = session.clean or not self.session_expiry_s
+        will = self.will() if self.will is not None else None
+        return codec.connect(session.client_id, self.keep_alive_s, session.clean, self._properties, will, *self._login)
 
     async def _guard(self, step):
         try:
@@ -215,8 +215,8 @@ class Client:
     def _accepted(self, present, values):
         self.connected = self._was_connected = True
         self._kicked = False
-        self._ping_ms = 500 * min([s for s in (self._keep_alive_s, values.get(0x13)) if s] or (0,))
-        self._expiry_s = values.get(0x11, self._session_expiry_s)
+        self._ping_ms = 500 * min([s for s in (self.keep_alive_s, values.get(0x13)) if s] or (0,))
+        self._expiry_s = values.get(0x11, self.session_expiry_s)
         call(self.on_connect, present)
 
     def _deliver(self, topic, payload, values):
@@ -275,22 +275,22 @@ class Client:
         watched = pinged_at = None
         since = 0
         while True:
-            await asyncio.sleep_ms(max(10, min(500, self._ack_ms // 8)))
+            await asyncio.sleep_ms(max(10, min(500, self.ack_ms // 8)))
             now = ticks_ms()
             if not self.connected:
-                if ticks_diff(now, self._started) > self._handshake_ms:
+                if ticks_diff(now, self._started) > self.handshake_ms:
                     raise Failure("no CONNACK in time")
                 continue
             oldest = session.awaiting()
             if oldest is not watched:
                 watched = oldest
                 since = now
-            elif oldest is not None and ticks_diff(now, since) > self._ack_ms:
+            elif oldest is not None and ticks_diff(now, since) > self.ack_ms:
                 raise Failure("no acknowledgement in time")
             if pinged_at is not None:
                 if ticks_diff(self._heard_at, pinged_at) >= 0:
                     pinged_at = None
-                elif ticks_diff(now, pinged_at) > self._ack_ms:
+                elif ticks_diff(now, pinged_at) > self.ack_ms:
                     raise Failure("no PINGRESP in time")
             elif (
                 self._ping_ms and max(ticks_diff(now, self._sent_at), ticks_diff(now, self._heard_at)) >= self._ping_ms

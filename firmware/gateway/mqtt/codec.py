@@ -15,32 +15,24 @@ _TOPIC_ALIAS_INVALID = const(0x94)
 
 # Kinds of property values, and the packets from the server in which a property may stand.
 _BYTE = const(0)
-_U16 = const(1)
-_U32 = const(2)
 _VARINT = const(3)
 _TEXT = const(4)
-_BINARY = const(5)
 _PAIR = const(6)
 _IN_CONNACK = const(0x10)
 _IN_PUBLISH = const(0x20)
 _IN_ACK = const(0x40)
 _IN_DISCONNECT = const(0x80)
 
-_PUBACK_REASONS = b"\x00\x10\x80\x83\x87\x90\x91\x97\x99"
-_REPEATABLE = (0x0B, 0x26)
-_NEVER_ZERO = (0x0B, 0x21, 0x27)
-
-# Identifier, then kind | packets, in pairs (table 2-4). Without a packet: sent by clients only.
-_TABLE = bytes((
-    0x01, _BYTE | _IN_PUBLISH, 0x02, _U32 | _IN_PUBLISH, 0x03, _TEXT | _IN_PUBLISH, 0x08, _TEXT | _IN_PUBLISH,
-    0x09, _BINARY | _IN_PUBLISH, 0x0B, _VARINT | _IN_PUBLISH, 0x11, _U32 | _IN_CONNACK, 0x12, _TEXT | _IN_CONNACK,
-    0x13, _U16 | _IN_CONNACK, 0x15, _TEXT | _IN_CONNACK, 0x16, _BINARY | _IN_CONNACK, 0x17, _BYTE, 0x18, _U32, 0x19, _BYTE,
-    0x1A, _TEXT | _IN_CONNACK, 0x1C, _TEXT | _IN_CONNACK | _IN_DISCONNECT, 0x1F, _TEXT | _IN_CONNACK | _IN_ACK | _IN_DISCONNECT,
-    0x21, _U16 | _IN_CONNACK, 0x22, _U16 | _IN_CONNACK, 0x23, _U16 | _IN_PUBLISH, 0x24, _BYTE | _IN_CONNACK,
-    0x25, _BYTE | _IN_CONNACK, 0x26, _PAIR | _IN_CONNACK | _IN_PUBLISH | _IN_ACK | _IN_DISCONNECT, 0x27, _U32 | _IN_CONNACK,
-    0x28, _BYTE | _IN_CONNACK, 0x29, _BYTE | _IN_CONNACK, 0x2A, _BYTE | _IN_CONNACK,
-))  # fmt: skip
+# Table 2-4: identifier, kind (0 byte, 1 two bytes, 2 four bytes, 3 varint, 4 text, 5 binary, 6 pair) | packets; without packets:
+# sent by clients only.
+_TABLE = (
+    b"\x01\x20\x02\x22\x03\x24\x08\x24\x09\x25\x0b\x23\x11\x12\x12\x14\x13\x11\x15\x14\x16\x15\x17\x00\x18\x02\x19\x00"
+    b"\x1a\x14\x1c\x94\x1f\xd4\x21\x11\x22\x11\x23\x21\x24\x10\x25\x10\x26\xf6\x27\x12\x28\x10\x29\x10\x2a\x10"
+)
 _KINDS = {_TABLE[i]: _TABLE[i + 1] for i in range(0, len(_TABLE), 2)}
+_REPEATABLE = b"\x0b\x26"
+_NEVER_ZERO = b"\x0b\x21\x27"
+_PUBACK_REASONS = b"\x00\x10\x80\x83\x87\x90\x91\x97\x99"
 
 
 class Failure(Exception):  # noqa: N818
@@ -81,7 +73,7 @@ def uint(buf, i, end, size):
     """(big-endian unsigned integer of `size` bytes, next offset)."""
     j = i + size
     if j > end:
-        raise Violation(_MALFORMED, "packet too short")
+        raise Violation(_MALFORMED, "packet length")
     return int.from_bytes(buf[i:j], "big"), j
 
 
@@ -104,7 +96,7 @@ def binary(buf, i, end):
     size, i = uint(buf, i, end, 2)
     j = i + size
     if j > end:
-        raise Violation(_MALFORMED, "packet too short")
+        raise Violation(_MALFORMED, "packet length")
     return bytes(buf[i:j]), j
 
 
@@ -157,7 +149,7 @@ def properties(buf, i, end, packet):
     """({identifier: value}, next offset) of the properties of a packet (IN_…); 0x0B and 0x26 map to lists."""
     size, i = varint(buf, i, end)
     if i + size > end:
-        raise Violation(_MALFORMED, "packet too short")
+        raise Violation(_MALFORMED, "packet length")
     end = i + size
     found = {}
     while i < end:
@@ -172,13 +164,13 @@ def properties(buf, i, end, packet):
 
 def _admit(found, identifier, value, allowed):
     if not allowed:
-        raise Violation(_MALFORMED, "property in the wrong packet")
+        raise Violation(_MALFORMED, "property identifier")
     if value == 0 and identifier in _NEVER_ZERO:
         raise Violation(_PROTOCOL_ERROR, "property value")
     if identifier in _REPEATABLE:
         found.setdefault(identifier, []).append(value)
     elif identifier in found:
-        raise Violation(_PROTOCOL_ERROR, "property twice")
+        raise Violation(_PROTOCOL_ERROR, "property value")
     else:
         found[identifier] = value
 
@@ -193,38 +185,36 @@ def connack(buf, i, end):
         return False, 0x84, None
     values, i = properties(buf, i, end, _IN_CONNACK)
     if i != end:
-        raise Violation(_MALFORMED, "CONNACK length")
+        raise Violation(_MALFORMED, "packet length")
     if 0 < reason < 0x80:
-        raise Violation(_PROTOCOL_ERROR, "CONNACK reason")
+        raise Violation(_PROTOCOL_ERROR, "identifier or reason")
     return flags == 1, reason, values
 
 
-def disconnect(buf, i, end):
-    """(reason code, properties) of a DISCONNECT."""
+def outcome(buf, i, end, packet):
+    """(reason code, properties) of a DISCONNECT, or of a PUBACK after its identifier: both may be left out."""
     reason = 0
     values = None
     if i < end:
         reason, i = uint(buf, i, end, 1)
     if i < end:
-        values, i = properties(buf, i, end, _IN_DISCONNECT)
+        values, i = properties(buf, i, end, packet)
     if i != end:
-        raise Violation(_MALFORMED, "DISCONNECT length")
+        raise Violation(_MALFORMED, "packet length")
     return reason, values
+
+
+def disconnect(buf, i, end):
+    """(reason code, properties) of a DISCONNECT."""
+    return outcome(buf, i, end, _IN_DISCONNECT)
 
 
 def puback(buf, i, end):
     """(packet identifier, reason code, properties) of a PUBACK."""
     pid, i = uint(buf, i, end, 2)
-    reason = 0
-    values = None
-    if i < end:
-        reason, i = uint(buf, i, end, 1)
-    if i < end:
-        values, i = properties(buf, i, end, _IN_ACK)
-    if i != end:
-        raise Violation(_MALFORMED, "PUBACK length")
+    reason, values = outcome(buf, i, end, _IN_ACK)
     if not pid or reason not in _PUBACK_REASONS:
-        raise Violation(_PROTOCOL_ERROR, "PUBACK")
+        raise Violation(_PROTOCOL_ERROR, "identifier or reason")
     return pid, reason, values
 
 
@@ -232,7 +222,7 @@ def suback(buf, i, end):
     """(packet identifier, properties, offset of the reason codes) of a SUBACK or UNSUBACK."""
     pid, i = uint(buf, i, end, 2)
     if not pid:
-        raise Violation(_PROTOCOL_ERROR, "identifier 0")
+        raise Violation(_PROTOCOL_ERROR, "identifier or reason")
     values, i = properties(buf, i, end, _IN_ACK)
     return pid, values, i
 
@@ -246,14 +236,14 @@ def publish(qos, buf, i, end):
     if qos:
         pid, i = uint(buf, i, end, 2)
         if not pid:
-            raise Violation(_PROTOCOL_ERROR, "identifier 0")
+            raise Violation(_PROTOCOL_ERROR, "identifier or reason")
     values, i = properties(buf, i, end, _IN_PUBLISH)
     if 0x23 in values:
-        raise Violation(_TOPIC_ALIAS_INVALID, "topic alias beyond our maximum, 0")
+        raise Violation(_TOPIC_ALIAS_INVALID, "topic alias")
     if not topic:
-        raise Violation(_PROTOCOL_ERROR, "no topic")
+        raise Violation(_PROTOCOL_ERROR, "topic")
     if "#" in topic or "+" in topic:
-        raise Violation(_MALFORMED, "wildcard in a topic name")
+        raise Violation(_MALFORMED, "topic")
     return topic, pid, values, i
 
 

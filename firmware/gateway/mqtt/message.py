@@ -34,7 +34,6 @@ class Message:
     properties = None
     done = None
     _id = 0
-    _next = None
     _event = None
 
     def __init__(self, kind, topic, payload, extra):

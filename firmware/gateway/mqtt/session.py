@@ -1,8 +1,8 @@
 """What outlives a connection: queued and unacknowledged messages, packet identifiers, subscriptions. No I/O, no clock.
 
-Idea: one chain of messages in the order of publication. `_head` is the oldest whose fate is open, `_unsent` the first that
-this connection has not sent yet; acknowledgements come in order, so they are found at the head. A new connection sets
-`_unsent` back to `_head`. Nothing else is queued anywhere, so memory is bounded by the queue limit.
+Idea: one queue of messages in the order of publication. The first `_sent_count` were sent on this connection, the rest waits;
+acknowledgements come in order, so they are found at the head. A new connection sets `_sent_count` to 0. Nothing else is
+queued anywhere, so memory is bounded by the queue limit.
 Invariants
   S1  an identifier is given to one open message only, and is never 0.             (TP-MQT-020)
   S2  what is sent twice in a session goes in its first order and with DUP.        (TP-MQT-021)
@@ -44,12 +44,11 @@ class Session:
         self.client_id = client_id
         self.receive_maximum = receive_maximum
         self.max_packet = max_packet
-        self.queued = 0
         self._limit = min(queue_limit, 60000)
         self._resend = resend
         self._wake = wake
         self._idle = True
-        self._head = self._tail = self._unsent = None
+        self.queue = []
         self._pid = 0
         self._subscriptions = {}
         self._acks = bytearray(4 * receive_maximum)
@@ -65,13 +64,12 @@ class Session:
         _check_topic(topic)
         if not 0 <= qos <= 1:
             raise ValueError("QoS 0 or 1")
-        if self.queued >= self._limit:
+        if len(self.queue) >= self._limit:
             raise QueueFull(ENOBUFS)
         if isinstance(payload, str):
             payload = payload.encode()
         elif not isinstance(payload, bytes):
             payload = bytes(payload)
-        self.queued += 1
         return self._append(Message(_PUBLISH | qos << 1 | bool(retain), topic, payload, codec.put_values(properties)))
 
     def subscribe(self, topic_filter, options, properties):
@@ -87,13 +85,7 @@ class Session:
         return self._append(Message(_UNSUBSCRIBE, topic_filter, None, extra))
 
     def _append(self, message):
-        if self._head is None:
-            self._head = message
-        else:
-            self._tail._next = message
-        self._tail = message
-        if self._unsent is None:
-            self._unsent = message
+        self.queue.append(message)
         self._stir()
         return message
 
@@ -124,48 +116,27 @@ class Session:
         self._alias_limit = min(values.get(0x22, 0), _MAX_ALIASES)
         if not present:
             self.forget()
-            waiting = self._open()
-            for message in self._subscriptions.values():
-                if message not in waiting:
-                    message.state = QUEUED
-                    message._next = self._head
-                    self._head = message
-                    if self._tail is None:
-                        self._tail = message
-        self._unsent = self._head
+            renewed = [m for m in self._subscriptions.values() if m not in self.queue]
+            for message in renewed:
+                message.state = QUEUED
+            self.queue = renewed + self.queue
         self._stir()
 
     def forget(self):
         """The session is lost: sent publications are new again (`resend`) or their fate is UNKNOWN."""
-        for message in self._open():
+        for message in self.queue:
             if message._id:
                 if self._resend or message._kind >= _SUBSCRIBE:
                     message._id = 0
                     message.state = QUEUED
                 else:
                     message._finish(UNKNOWN)
-        self._open()
+        self._rewind()
 
-    def _open(self):
-        """The messages whose fate is open, in order; the chain is made of them anew."""
-        found = []
-        message = self._head
-        self._head = self._tail = None
-        self.queued = 0
-        while message is not None:
-            following = message._next
-            if not message.final():
-                if self._tail is None:
-                    self._head = message
-                else:
-                    self._tail._next = message
-                self._tail = message
-                self.queued += message._kind < _SUBSCRIBE
-                found.append(message)
-            message._next = None
-            message = following
-        self._unsent = self._head
-        return found
+    def _rewind(self):
+        """Nothing was sent on this connection yet, and what has a final state is not sent again."""
+        self.queue = [m for m in self.queue if not m.final()]
+        self._sent_count = 0
 
     def lost(self):
         """The connection is gone: the state that belongs to it goes too."""
@@ -174,16 +145,20 @@ class Session:
         self.ping = False
         self._ack_count = 0
         self._in_flight = 0
+        self._window = 0
         self._aliases = {}
         self._alias_limit = 0
         self._topic = None
-        self._open()
+        self._rewind()
 
     def abandon(self):
         """The client closes for good: every open message gets its final state."""
-        for message in self._open():
-            message._finish(UNKNOWN if message._id else REFUSED)
-        self._open()
+        queue = self.queue
+        self.queue = []
+        self._sent_count = 0
+        for message in queue:
+            if not message.final():
+                message._finish(UNKNOWN if message._id else REFUSED)
 
     def leave(self, reason):
         """The next thing that is sent is what was to be acknowledged, and DISCONNECT: then the connection ends."""
@@ -196,7 +171,7 @@ class Session:
 
     def awaiting(self):
         """The oldest message that was sent on this connection and is not acknowledged, or None."""
-        return self._head if self._head is not self._unsent else None
+        return self.queue[0] if self._sent_count else None
 
     # Out.
 
@@ -216,9 +191,9 @@ class Session:
             self.ping = False
             tx[n : n + 2] = b"\xc0\0"
             n += 2
-        while self.active and not self.bulk:
-            message = self._unsent
-            if message is None or (message._kind & 0xF2 == 0x32 and self._in_flight >= self._window):
+        while self.active and not self.bulk and self._sent_count < len(self.queue):
+            message = self.queue[self._sent_count]
+            if message._kind & 0xF2 == 0x32 and self._in_flight >= self._window:
                 break
             rest, size, reason = self._measure(message)
             end = n + size + 5
@@ -300,27 +275,21 @@ class Session:
         return end
 
     def _sent(self, message, reason):
-        self._unsent = message._next
+        self._sent_count += 1
         if message._id and not reason:
             message.state = SENT
-            if message._kind < _SUBSCRIBE:
-                self._in_flight += 1
-            return
-        message._id = 0
-        self._settle_head()
-        if reason:
-            message._finish(REFUSED, reason)
+            self._in_flight += message._kind < _SUBSCRIBE
         else:
-            message._finish(SENT)
+            self._settle(message, REFUSED if reason else SENT, reason or None, None)
 
-    def _settle_head(self):
-        """Drops what has a final state from the head of the chain."""
-        head = self._head
-        while head is not self._unsent and not head._id:
-            if head._kind < _SUBSCRIBE:
-                self.queued -= 1
-            head = head._next
-        self._head = head
+    def _settle(self, message, state, reason, values):
+        """Gives a message its final state; drops from the head of the queue what has one."""
+        message._id = 0
+        queue = self.queue
+        while self._sent_count and not queue[0]._id:
+            queue.pop(0)
+            self._sent_count -= 1
+        message._finish(state, reason, values)
 
     # In.
 
@@ -328,12 +297,17 @@ class Session:
         """Handles the whole packets in buf[:n]; returns how many bytes they were. Raises Failure or its Violation."""
         i = 0
         while n - i > 1:
-            size = buf[i + 1]
-            j = i + 2
-            if size > 127:
-                size, j = self._length(buf, i + 1, n)
-                if not j:
-                    break
+            j = i + 1
+            while j < n and j < i + 5 and buf[j] > 127:
+                j += 1
+            if j == i + 5:
+                raise Violation(_MALFORMED, "remaining length")
+            if j == n:
+                break
+            size = buf[j]
+            for k in range(j - 1, i, -1):
+                size = size << 7 | buf[k] & 0x7F
+            j += 1
             end = j + size
             if end - i > self.max_packet:
                 raise Violation(0x95, "packet too large")
@@ -341,34 +315,20 @@ class Session:
                 break
             self._packet(buf[i], buf, j, end)
             i = end
-        if self._ack_count or (self._unsent is not None and self.active and self._in_flight < self._window):
+        if self._ack_count or (self._sent_count < len(self.queue) and self._in_flight < self._window):
             self._stir()
         return i
-
-    def _length(self, buf, j, n):
-        """(remaining length, offset after it), offset 0 when it is not all there."""
-        size = shift = 0
-        while shift < 28:
-            if j == n:
-                return 0, 0
-            byte = buf[j]
-            j += 1
-            size |= (byte & 0x7F) << shift
-            if byte < 128:
-                return size, j
-            shift += 7
-        raise Violation(_MALFORMED, "remaining length")
 
     def _packet(self, kind, buf, i, end):
         what = kind & 0xF0
         if what != _PUBLISH and kind & 0x0F != (2 if what in (0x60, 0x80, 0xA0) else 0):
-            raise Violation(_MALFORMED, "flags 0x%02x" % kind)
+            raise Violation(_MALFORMED, "packet 0x%02x" % kind)
         if kind == 0xE0:
             reason, values = codec.disconnect(buf, i, end)
             raise Failure("closed by the server", reason, values)
         if not self.active:
             if kind != 0x20:
-                raise Violation(_PROTOCOL_ERROR, "packet 0x%02x before CONNACK" % kind)
+                raise Violation(_PROTOCOL_ERROR, "packet 0x%02x" % kind)
             self._connack(buf, i, end)
         elif kind == _PUBACK:
             self._puback(buf, i, end)
@@ -378,46 +338,40 @@ class Session:
             self._suback(kind, buf, i, end)
         elif kind == 0xD0:
             if i != end:
-                raise Violation(_MALFORMED, "PINGRESP length")
+                raise Violation(_MALFORMED, "packet 0x%02x" % kind)
         else:
             self._unexpected(what)
 
     def _unexpected(self, what):
         # Nothing but a clean start ends a QoS 2 exchange that we did not begin.
         self.clean = self.clean or 0x30 <= what <= 0x70
-        raise Violation(_PROTOCOL_ERROR, "unexpected packet 0x%02x" % what)
+        raise Violation(_PROTOCOL_ERROR, "packet 0x%02x" % what)
 
     def _puback(self, buf, i, end):
         pid, reason, values = codec.puback(buf, i, end)
         message = self._find(pid, 0)
         if message is not None:
             self._in_flight -= 1
-            self._acknowledged(message, reason, values)
+            self._settle(message, ACKED, reason, values)
 
     def _suback(self, kind, buf, i, end):
         pid, values, i = codec.suback(buf, i, end)
         subscribed = kind == 0x90
         if subscribed and i == end:
-            raise Violation(_PROTOCOL_ERROR, "SUBACK without a reason")
+            raise Violation(_PROTOCOL_ERROR, "SUBACK")
         message = self._find(pid, _SUBSCRIBE if subscribed else _UNSUBSCRIBE)
         if message is not None:
             if end - i != 1 or buf[i] not in (_SUBACK_REASONS if subscribed else _UNSUBACK_REASONS):
-                raise Violation(_PROTOCOL_ERROR, "SUBACK reason")
-            self._acknowledged(message, buf[i], values)
+                raise Violation(_PROTOCOL_ERROR, "SUBACK")
+            self._settle(message, ACKED, buf[i], values)
 
     def _find(self, pid, kind):
         """The sent message with this identifier: a publication (kind 0) or one of exactly `kind`; None when there is none."""
-        message = self._head
-        while message is not self._unsent:
+        for k in range(self._sent_count):
+            message = self.queue[k]
             if message._id == pid and (message._kind == kind or (not kind and message._kind < _SUBSCRIBE)):
                 return message
-            message = message._next
         return None
-
-    def _acknowledged(self, message, reason, values):
-        message._id = 0
-        self._settle_head()
-        message._finish(ACKED, reason, values)
 
     def _publish(self, kind, buf, i, end):
         topic, pid, values, i = codec.publish(kind >> 1 & 3, buf, i, end)
