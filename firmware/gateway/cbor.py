@@ -287,7 +287,7 @@ class _Reader:
             data = self.skip(size)
             if major == _TEXT:
                 _check_utf8(data)
-            yield data
+            yield bytes(data)
 
     def broke(self):
         if self.at < len(self.buf) and self.buf[self.at] == 0xFF:

@@ -53,9 +53,9 @@ def sign1_steps(payload, aad, secret, kid):
         raise COSEError("malformed")
     if len(_START) + KID_BYTES + 1 + len(size) + len(payload) + 2 + _SIGNATURE_BYTES > ENVELOPE_BYTES_MAX:
         raise COSEError("too_long")
-    start = _START + kid
+    start = _START + bytes(kid)
     signature = yield from p256.sign_steps(secret, _digest(start[_PROTECTED_AT:], aad, payload))
-    return b"".join((start, b"\xa0", size, payload, b"\x58\x40", signature))
+    return b"".join((start, b"\xa0", size, bytes(payload), b"\x58\x40", signature))
 
 
 def sign1(payload, aad, secret, kid):

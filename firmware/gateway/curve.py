@@ -21,7 +21,7 @@ B = 0x5AC635D8AA3A93E7B3EBBD55769886BC651D06B0CC53B0F63BCE3C3E27D2604B
 
 _SCALAR_BYTES = const(33)
 _ATTEMPTS = const(4)
-_SLICE_COLUMNS = const(6)
+_SLICE_COLUMNS = const(4)
 
 # Comb of G: two blocks of 22 columns, six teeth 44 bits apart. Comb of a key: 65 columns, four teeth 65 bits apart.
 _G_COLUMNS = const(22)
