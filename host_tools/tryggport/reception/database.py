@@ -12,7 +12,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
 from tryggport.errors import TryggError
 
-BUSY_TIMEOUT_S = 10
+BUSY_TIMEOUT_S = 5
 HEAD = "0001"
 KNOWN_REVISIONS = ("0001",)
 MIGRATIONS = Path(__file__).parent / "migrations"

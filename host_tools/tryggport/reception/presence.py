@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, insert, select, update
 
 from tryggport.reception.cases import tell_again
 from tryggport.reception.schema import statuses
 from tryggport.wire.status import Status
+
+COLUMN_MAX = 2**63 - 1
 
 
 def keep_status(tx: Connection, status: Status, retained: bool, at_ms: int) -> None:
@@ -17,44 +21,36 @@ def keep_status(tx: Connection, status: Status, retained: bool, at_ms: int) -> N
     A retained copy proves no life: it is kept only where nothing else is known. A will counts only for the newest session.
     """
     of_gateway = statuses.c.gateway == status.gateway
-    known = tx.execute(select(statuses).where(of_gateway)).first()
-    if known is not None and (retained or not _is_current(status, known)):
+    known = tx.execute(select(statuses).where(of_gateway)).mappings().first()
+    row = _row(status)
+    if known is not None and (retained or not _is_current(row, known)):
         return
-    seen = None if retained else at_ms
-    values: dict[str, Any] = {
-        "epoch": status.epoch,
-        "boot": status.boot,
-        "connect": status.connect,
-        "online": status.online and not retained,
-        "next_seq": status.next_seq,
-        "alarms": status.alarms,
-        "events": status.events,
-        "uptime_ms": status.uptime_ms,
-        "utc_ms": status.utc_ms,
-        "quality": status.quality,
-        "path": status.path,
-        "firmware": status.firmware,
-        "seen_ms": seen,
-    }
     if known is None:
-        tx.execute(insert(statuses).values(gateway=status.gateway, **values))
+        row |= {"online": status.online and not retained, "seen_ms": None if retained else at_ms}
+        tx.execute(insert(statuses).values(row))
     elif status.online:
-        tx.execute(update(statuses).where(of_gateway).values(values))
+        tx.execute(update(statuses).where(of_gateway).values(row | {"seen_ms": at_ms}))
     else:  # the will was written when its session began: it tells the end of it and nothing newer
         tx.execute(update(statuses).where(of_gateway).values(online=False))
-    is_birth = known is None or not known.online or _session(status) != _session(known)
+    is_birth = known is None or not known["online"] or _session(row) != _session(known)
     if status.online and is_birth and not retained:
         tell_again(tx, status.gateway, at_ms)
 
 
-def _is_current(status: Status, known: Row[Any]) -> bool:
+def _row(status: Status) -> dict[str, Any]:
+    """The columns; integers of the wire have 64 bits without sign, those of databases one less."""
+    row = {field.name: getattr(status, field.name) for field in fields(status)}
+    return {name: min(value, COLUMN_MAX) if type(value) is int else value for name, value in row.items()}
+
+
+def _is_current(row: Mapping[Any, Any], known: Mapping[Any, Any]) -> bool:
     """Within an epoch sessions only rise; a new epoch begins with something online."""
-    if status.epoch != known.epoch:
-        return status.online
-    if status.online:
-        return _session(status) >= _session(known)
-    return _session(status) == _session(known)
+    if row["epoch"] != known["epoch"]:
+        return bool(row["online"])
+    if row["online"]:
+        return _session(row) >= _session(known)
+    return _session(row) == _session(known)
 
 
-def _session(status: Status | Row[Any]) -> tuple[bytes, int, int]:
-    return status.epoch, status.boot, status.connect
+def _session(row: Mapping[Any, Any]) -> tuple[bytes, int, int]:
+    return row["epoch"], row["boot"], row["connect"]

@@ -74,10 +74,16 @@ events = Table(
     Column("ref", BigInteger),
     Column("test", Boolean, nullable=False),
     Column("received_ms", BigInteger, nullable=False),
-    Column("case_id", ForeignKey("cases.id"), index=True),
+    Column("case_id", ForeignKey("cases.id")),
     UniqueConstraint("gateway", "epoch", "seq", name="event_identity"),
 )
 
+Index(
+    "events_of_case",
+    events.c.case_id,
+    sqlite_where=text("case_id IS NOT NULL"),
+    postgresql_where=text("case_id IS NOT NULL"),
+)
 Index(
     "loose_clears",
     events.c.gateway,

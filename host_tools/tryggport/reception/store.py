@@ -7,18 +7,17 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, tuple_, update
+from sqlalchemy import Connection, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 
 from tryggport.reception.database import Database
 from tryggport.reception.presence import keep_status
 from tryggport.reception.schema import conflicts, events, outbox, refusals, unreadable
-from tryggport.reception.triage import Fresh, assign_cases
+from tryggport.reception.triage import Fresh, Identity, assign_cases, by_epoch
 from tryggport.wire import kinds
 from tryggport.wire.event import Event, Unreadable
 from tryggport.wire.receipt import MAX_RANGES
 from tryggport.wire.status import Status
-
-Identity = tuple[str, bytes, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,68 +100,89 @@ def _told(tx: Connection, outbox_id: int, case_id: int, outcome: int) -> Told:
 
 
 def _store(tx: Connection, arrivals: Sequence[Arrival], at_ms: int) -> list[Settled]:
-    known = _stored_hashes(tx, {identity for a in arrivals if (identity := a.identity)})
-    outcomes: dict[tuple[Identity, bytes], int] = {}
+    rows: dict[Identity, dict[str, Any]] = {}
+    for arrival in arrivals:
+        if arrival.identity is not None and arrival.identity not in rows:
+            rows[arrival.identity] = _event_row(arrival, arrival.identity, at_ms)
+    new = _insert_new(tx, list(rows.values()))
+    hashes = {identity: row["sha256"] for identity, row in rows.items()} | _stored_hashes(tx, rows.keys() - new)
     fresh: list[Fresh] = []
+    outcomes: dict[tuple[Identity, bytes], int] = {}
     for arrival in arrivals:
         identity, sha256 = arrival.identity, arrival.item.sha256
         if identity is None:
-            fresh += _unreadable(tx, arrival, sha256, at_ms)
-        elif identity not in known:
-            known[identity] = sha256
-            readable = isinstance(arrival.item, Event)
-            outcomes[identity, sha256] = kinds.OUTCOME_STORED if readable else kinds.OUTCOME_RAW
-            fresh.append(_event(arrival, identity, sha256, at_ms))
-        elif known[identity] == sha256:
-            outcomes.setdefault((identity, sha256), kinds.OUTCOME_DUPLICATE)
-        else:
-            if (identity, sha256) not in outcomes:
-                fresh += _conflict(tx, arrival, identity, sha256, at_ms)
+            _keep_unreadable(tx, fresh, arrival, sha256, at_ms)
+        elif (identity, sha256) in outcomes:
+            continue
+        elif hashes[identity] != sha256:
             outcomes[identity, sha256] = kinds.OUTCOME_CONFLICT
+            _keep_conflict(tx, fresh, arrival, identity, sha256, at_ms)
+        elif identity not in new:
+            outcomes[identity, sha256] = kinds.OUTCOME_DUPLICATE
+        else:
+            outcomes[identity, sha256] = kinds.OUTCOME_STORED if _event(arrival) else kinds.OUTCOME_RAW
+            fresh.append(Fresh(events, rows[identity], _is_alarm(arrival), _event(arrival)))
     assign_cases(tx, fresh, at_ms)
-    for table in (events, conflicts, unreadable):
-        rows = [f.row for f in fresh if f.table is table]
-        if rows:
-            tx.execute(insert(table), rows)
+    for table in (conflicts, unreadable):
+        kept = [f.row for f in fresh if f.table is table]
+        if kept:
+            tx.execute(insert(table), kept)
     return [Settled(identity, sha256, outcome) for (identity, sha256), outcome in outcomes.items()]
 
 
-def _stored_hashes(tx: Connection, identities: set[Identity]) -> dict[Identity, bytes]:
-    if not identities:
-        return {}
-    identity = tuple_(events.c.gateway, events.c.epoch, events.c.seq)
-    query = select(events.c.gateway, events.c.epoch, events.c.seq, events.c.sha256).where(identity.in_(identities))
-    return {(gateway, epoch, seq): sha256 for gateway, epoch, seq, sha256 in tx.execute(query)}
+def _insert_new(tx: Connection, rows: list[dict[str, Any]]) -> set[Identity]:
+    """Inserts the rows whose identity is not there yet, and returns those identities; safe beside other workers."""
+    if not rows:
+        return set()
+    upsert = postgresql.insert(events) if tx.dialect.name == "postgresql" else sqlite.insert(events)
+    identity = (events.c.gateway, events.c.epoch, events.c.seq)
+    found = tx.execute(upsert.on_conflict_do_nothing(index_elements=identity).returning(*identity), rows)
+    return {(gateway, epoch, seq) for gateway, epoch, seq in found}
 
 
-def _event(arrival: Arrival, identity: Identity, sha256: bytes, at_ms: int) -> Fresh:
-    item = arrival.item
-    row = _identified(identity, sha256, item.encoded, at_ms)
-    event = item if isinstance(item, Event) else None
-    row |= {
+def _stored_hashes(tx: Connection, identities: Iterable[Identity]) -> dict[Identity, bytes]:
+    columns = select(events.c.seq, events.c.sha256)
+    return {
+        (gateway, epoch, seq): sha256
+        for gateway, epoch, of_these in by_epoch(identities)
+        for seq, sha256 in tx.execute(columns.where(of_these))
+    }
+
+
+def _event(arrival: Arrival) -> Event | None:
+    return arrival.item if isinstance(arrival.item, Event) else None
+
+
+def _event_row(arrival: Arrival, identity: Identity, at_ms: int) -> dict[str, Any]:
+    event = _event(arrival)
+    return _identified(arrival, identity, at_ms) | {
         "alarm": _is_alarm(arrival),
         "kind": event and event.kind,
         "state": event and event.state,
         "ref": event and event.ref,
-        "test": bool(event and event.test),
+        "test": event is not None and event.test,
     }
-    return Fresh(events, row, _is_alarm(arrival), event)
 
 
-def _conflict(tx: Connection, arrival: Arrival, identity: Identity, sha256: bytes, at_ms: int) -> list[Fresh]:
-    columns = tuple_(conflicts.c.gateway, conflicts.c.epoch, conflicts.c.seq, conflicts.c.sha256)
-    if tx.execute(select(conflicts.c.id).where(columns == (*identity, sha256))).first():
-        return []
-    row = _identified(identity, sha256, arrival.item.encoded, at_ms)
-    event = arrival.item if isinstance(arrival.item, Event) else None
-    return [Fresh(conflicts, row, _is_alarm(arrival), event)]
+def _keep_conflict(
+    tx: Connection, fresh: list[Fresh], arrival: Arrival, identity: Identity, sha256: bytes, at_ms: int
+) -> None:
+    gateway, epoch, seq = identity
+    same = (conflicts.c.gateway == gateway) & (conflicts.c.epoch == epoch) & (conflicts.c.seq == seq)
+    if not tx.execute(select(conflicts.c.id).where(same, conflicts.c.sha256 == sha256)).first():
+        fresh.append(Fresh(conflicts, _identified(arrival, identity, at_ms), _is_alarm(arrival), _event(arrival)))
 
 
-def _unreadable(tx: Connection, arrival: Arrival, sha256: bytes, at_ms: int) -> list[Fresh]:
+def _keep_unreadable(tx: Connection, fresh: list[Fresh], arrival: Arrival, sha256: bytes, at_ms: int) -> None:
+    """A gateway goes on sending what it gets no receipt for: one row, and how often it came."""
     item = arrival.item
+    for f in fresh:
+        if f.table is unreadable and (f.row["gateway"], f.row["sha256"]) == (arrival.gateway, sha256):
+            f.row["copies"] += 1
+            return
     same = (unreadable.c.gateway == arrival.gateway) & (unreadable.c.sha256 == sha256)
     if tx.execute(update(unreadable).where(same).values(copies=unreadable.c.copies + 1)).rowcount:
-        return []
+        return
     row = {
         "gateway": arrival.gateway,
         "sha256": sha256,
@@ -173,17 +193,17 @@ def _unreadable(tx: Connection, arrival: Arrival, sha256: bytes, at_ms: int) -> 
         "received_ms": at_ms,
         "case_id": None,
     }
-    return [Fresh(unreadable, row, arrival.alarm, None)]
+    fresh.append(Fresh(unreadable, row, arrival.alarm, None))
 
 
-def _identified(identity: Identity, sha256: bytes, encoded: bytes, at_ms: int) -> dict[str, Any]:
+def _identified(arrival: Arrival, identity: Identity, at_ms: int) -> dict[str, Any]:
     gateway, epoch, seq = identity
     return {
         "gateway": gateway,
         "epoch": epoch,
         "seq": seq,
-        "sha256": sha256,
-        "encoded": encoded,
+        "sha256": arrival.item.sha256,
+        "encoded": arrival.item.encoded,
         "received_ms": at_ms,
         "case_id": None,
     }
@@ -191,5 +211,5 @@ def _identified(identity: Identity, sha256: bytes, encoded: bytes, at_ms: int) -
 
 def _is_alarm(arrival: Arrival) -> bool:
     """By its topic, or by its kind should it have come on the wrong one: what may be an alarm is treated as one."""
-    kind = kinds.KINDS.get(arrival.item.kind) if isinstance(arrival.item, Event) else None
-    return arrival.alarm or bool(kind and kind.alarm)
+    event = _event(arrival)
+    return arrival.alarm or (event is not None and event.kind in kinds.KINDS and kinds.KINDS[event.kind].alarm)

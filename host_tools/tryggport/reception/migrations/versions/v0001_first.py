@@ -51,7 +51,8 @@ def upgrade() -> None:
         sa.Column("case_id", ID, sa.ForeignKey("cases.id")),
         sa.UniqueConstraint("gateway", "epoch", "seq", name="event_identity"),
     )
-    op.create_index("ix_events_case_id", "events", ["case_id"])
+    has_case = sa.text("case_id IS NOT NULL")
+    op.create_index("events_of_case", "events", ["case_id"], sqlite_where=has_case, postgresql_where=has_case)
     is_loose = sa.text("alarm AND state = 2 AND case_id IS NULL")
     op.create_index("loose_clears", "events", ["gateway"], sqlite_where=is_loose, postgresql_where=is_loose)
     op.create_table(
