@@ -17,7 +17,7 @@ from micropython import const
 from gateway.journal import drops, layout, recover
 from gateway.journal.flash import Flash
 from gateway.journal.layout import MAX_PAYLOAD, UnknownFormatError
-from gateway.journal.log import Log
+from gateway.journal.log import SPARE, Log
 
 __all__ = ["MAX_PAYLOAD", "Journal", "UnknownFormatError"]
 
@@ -54,9 +54,9 @@ class Journal:
         flash = Flash(bdev)
         if flash.blocks < _MIN_BLOCKS or not 2048 <= flash.size <= 4096 or flash.size % 512:
             raise ValueError("journal needs 6 blocks or more of 2048 to 4096 bytes")
-        self._log = log = Log(flash, self._give_up)
+        self._log = Log(flash, self._give_up)
         self._nvs = nvs
-        self._limit = log.capacity * 7 // 8
+        self._limit = (flash.blocks - SPARE - 1) * (flash.size - layout.FIRST) * 7 // 8
         reserve = min(_RESERVE * _ALARM_BYTES, self._limit * 5 // 8)
         self.reserve_alarms = reserve // _ALARM_BYTES
         self._information_limit = self._limit - reserve
@@ -68,21 +68,24 @@ class Journal:
         log = self._log
         mark = self._nvs.get() if self._nvs else None
         if newest is None:
-            first = int.from_bytes(rng(3), "big") + log.flash.blocks
-            tail, last, sound = first, first - 1, False
+            tail = int.from_bytes(rng(3), "big") + log.flash.blocks
+            place, doubt, sound = (tail - 1, None), None, False
             self.previous_epoch = mark[0] if mark else None
         else:
-            last, log.next_seq, log.boot, sound, self.previous_epoch = recover.end(log.flash, newest)
-            _, span, _, _, _, _, log.epoch_first, log.epoch = log.flash.header(newest)
-            tail = newest - span
-        sound = sound and (self._nvs is None or self._agrees(mark))
+            log.next_seq, log.boot, sound, self.previous_epoch, place = recover.end(log.flash, *newest)
+            number, (_, span, _, _, _, _, log.epoch_first, log.epoch) = newest
+            tail = number - span
+            doubt = recover.doubtful(log.flash, place, tail)
+        kept, limits = recover.fate(log.flash, place, doubt)
+        sound = sound and (kept or not doubt) and (self._nvs is None or self._agrees(mark))
         if not sound:
             self.previous_epoch = log.epoch or self.previous_epoch
             log.epoch, log.epoch_first = rng(8), log.next_seq
         log.boot += 1
-        lost = log.begin(tail, last)
-        previous = self.previous_epoch
-        log.write(layout.BOOT, 0, 0, log.next_seq, (previous or bytes(8)) + bytes([previous is not None]) + bytes(7))
+        lost = log.begin(tail, place[0])
+        log.write(layout.BOOT, 0, 0, log.next_seq, layout.boot(self.previous_epoch, limits))
+        if kept:
+            log.write_anew(*kept)
         if lost:
             self._write_drops(lost)
         log.settle_in()
@@ -237,14 +240,14 @@ class Journal:
         return self._log.prepare()
 
     def _payload(self, number, off, seq):
-        flash = self._log.flash
-        record = flash.record(number, off)
-        return flash.payload(number, off, record[4]) if record and record[3] == seq else None
+        taken = self._log.flash.take(number, off)
+        return taken[1] if taken and taken[0][3] == seq else None
 
     def _find(self, number, seq, moved):
-        for off, kind, _, _, other, length in self._log.flash.records(number, True):
+        for off, kind, _, _, other, _ in self._log.flash.records(number, True):
             if other == seq and kind < layout.SETTLE and kind & layout.MOVED == moved:
-                return self._log.flash.payload(number, off, length)
+                taken = self._log.flash.take(number, off)
+                return taken[1] if taken else None
         return None
 
     # The order of sacrifice.
@@ -309,10 +312,9 @@ class Journal:
     def _drop_table(self):
         log = self._log
         if log.drop:
-            record = log.flash.record(*log.drop)
-            payload = log.flash.payload(log.drop[0], log.drop[1], record[4]) if record else None
-            if payload:
-                return drops.parse(payload, record[2])
+            taken = log.flash.take(*log.drop)
+            if taken:
+                return drops.parse(taken[1], taken[0][2])
         return [0, 0], []
 
     def _put_drops(self, totals, table, runs):

@@ -95,13 +95,18 @@ class Flash:
                 view = self.read(number, off, left)
         return record if crc == want else None
 
-    def payload(self, number, off, length):
-        """The payload as bytes, or None when the record is damaged."""
-        if not self.intact(number, off):
+    def take(self, number, off):
+        """(record, payload) at `off`, or None when it is damaged. What is returned is what was checked."""
+        record = self.record(number, off)
+        length = 0 if record is None or record[0] == layout.SETTLE else record[4]
+        if record is None or off + layout.UNIT + length > self.size:
             return None
-        payload = bytearray(length)
-        self._bdev.readblocks(number % self.blocks, payload, off + layout.UNIT)
-        return bytes(payload)
+        whole = bytearray(layout.UNIT + length)
+        self._bdev.readblocks(number % self.blocks, whole, off)
+        view = memoryview(whole)
+        if unpack_from("<I", whole, 12)[0] != crc32(view[16:], crc32(view[:12], number)):
+            return None
+        return layout.parse_record(number, view), bytes(view[16:])
 
     def records(self, number, quick=False):
         """Yield (off, kind, rank, source, seq, length) of the records of block `number`.

@@ -12,7 +12,6 @@ class Index:
     def __init__(self, blocks, size):
         self._row = size // _CELL_BYTES
         self._bits = bytearray(blocks * self._row)
-        self._none = bytes(self._row)
         self._alarms = bytearray(blocks)  # pending alarms of each block; bit 7: it holds moved records
         self._blocks = blocks
         self.reset()
@@ -52,7 +51,7 @@ class Index:
     def pending(self, number):
         """Whether any event of the block is pending."""
         at = number % self._blocks * self._row
-        return self._bits[at : at + self._row] != self._none
+        return any(self._bits[at : at + self._row])
 
     def pending_alarms(self, number):
         return self._alarms[number % self._blocks] & 0x7F

@@ -86,6 +86,20 @@ def record(number, kind, rank, source, seq, length, next_look, payload):
     return head + pack("<I", crc32(payload, crc32(head, number)))
 
 
+def boot(previous_epoch, limits):
+    """Payload of a boot record. `limits`: one or two (block, offset): of that block, only what lies before offset counts."""
+    (first, first_end), (second, second_end) = limits[0], limits[-1]
+    return pack(
+        "<8sBxHHIIxx", previous_epoch or bytes(8), previous_epoch is not None, first_end, second_end, first, second
+    )
+
+
+def parse_boot(payload):
+    """(previous epoch or None, {block: offset})"""
+    previous, known, first_end, second_end, first, second = unpack_from("<8sBxHHII", payload)
+    return previous if known else None, {first: first_end, second: second_end}
+
+
 def parse_record(number, unit):
     """(kind, rank, source, seq, length, look of the next record's place) or None; the payload is not checked."""
     tag, next_look, seq, source, _, check = unpack_from("<HHIBBH", unit)

@@ -2,16 +2,16 @@
 
 Idea: a record about an event (settled, dropped, moved) always lies behind the event, and blocks go oldest first; so
 whatever is left of the log tells the whole truth about the events in it.
-Free blocks: `_SPARE` are kept while running and `_MIN_FREE` after power-on, so recovery always finds a block to begin
+Free blocks: `SPARE` are kept while running and `_MIN_FREE` after power-on, so recovery always finds a block to begin
 and one to copy into, however often it is cut (TP-JRN-012).
 """
 
 from micropython import const
 
-from gateway.journal import drops, layout
+from gateway.journal import drops, layout, recover
 from gateway.journal.index import Index
 
-_SPARE = const(4)
+SPARE = 4
 _MIN_FREE = const(2)
 _ENOSPC = const(28)
 _EIO = const(5)
@@ -24,14 +24,12 @@ class Log:
     def __init__(self, flash, give_up):
         self.flash = flash
         self.index = Index(flash.blocks, flash.size)
-        self.capacity = (flash.blocks - _SPARE - 1) * (flash.size - layout.FIRST)
         self.tail = self.head = self.at = 0
         self.next_seq = 1
         self.epoch = self.drop = None  # drop: (block, offset) of the newest drop record
         self.epoch_first = self.boot = 0
-        self.moves = 0  # rises when places of records change
         self.rotten = 0
-        self._unread = None  # last block before this power-on, until `load` has read it
+        self._loaded = True
         self._prepared = None
         self._torn = self._cleaning = False
         self._give_up = give_up
@@ -41,9 +39,10 @@ class Log:
 
     def begin(self, tail, last):
         """Open a fresh block behind block `last`; the log before it begins at `tail`. Returns seqs that had to go."""
-        self.tail, self.head, self._unread = tail, last, last if tail <= last else None
+        self.tail, self.head, self._loaded = tail, last, False
         lost = self._make_free() if self.free() < 1 else []
         self._open_next()
+        self._unload()  # the boot record to come may say that less counts
         return lost
 
     def settle_in(self):
@@ -54,29 +53,47 @@ class Log:
 
     def load(self):
         """Read which events are pending: put off until it matters, so that the first append need not wait for it."""
-        if self._unread is None:
+        if self._loaded:
             return
-        for number in range(self.tail, self._unread + 1):
-            self._load_block(number)
-        self._unread = None
+        settled = [1, 0]
+        before = None
+        for number in range(self.tail, self.head + 1):
+            before = self._load_block(number, settled, before)
+        self.forget(settled[0], settled[1])
+        self._loaded = True
         self._forget_copied()
 
-    def _load_block(self, number):
-        bound = self._bound(number)
-        for off, kind, _, source, seq, length in self.flash.records(number):
+    def _load_block(self, number, settled, before):
+        """`settled` gathers adjoining ranges: most receipts follow each other, and looking up each would take long.
+        `before` is the event record before this block; the last one is returned."""
+        bound, limit = self._bound(number), recover.limit(self.flash, number, self.head)
+        for off, kind, _, _, seq, length in self.flash.records(number):
+            if off >= limit:  # its fate was decided at a power-on: it does not count
+                break
             if kind < layout.SETTLE:
-                if kind & layout.MOVED:
-                    self.index.set_moved(number)
-                elif seq >= bound:  # torn once, read again now, and its seq was given anew
-                    continue
-                self.index.add(number, off, kind & 1, layout.footprint(kind, length))
+                before = self._load_event(number, off, kind, seq, length, bound, before)
             elif kind == layout.SETTLE:
-                self.forget(seq, seq + length - 1, number)
+                if seq != settled[1] + 1:
+                    self.forget(settled[0], settled[1], number)
+                    settled[0] = seq
+                settled[1] = seq + length - 1
             elif kind == layout.DROP:
-                self._load_drop(number, off, source, length)
+                self._load_drop(number, off)
+        return before
+
+    def _load_event(self, number, off, kind, seq, length, bound, before):
+        if kind & layout.MOVED:
+            self.index.set_moved(number)
+            if before and before[0] == seq:  # copied at a power-on
+                self.index.remove(*before[1:])
+        elif seq >= bound:  # torn once, and its seq was given anew
+            return before
+        place = number, off, kind & 1, layout.footprint(kind, length)
+        self.index.add(*place)
+        return (seq,) + place
 
     def _bound(self, number):
-        """The events that begin in block `number` are older than this seq."""
+        """Of block `number` count the events below this seq."""
         while number < self.head:
             number += 1
             head = self.flash.header(number)
@@ -84,11 +101,11 @@ class Log:
                 return head[0]
         return _MAX_SEQ
 
-    def _load_drop(self, number, off, ranges, length):
-        payload = self.flash.payload(number, off, length)
-        if payload:
+    def _load_drop(self, number, off):
+        taken = self.flash.take(number, off)
+        if taken:
             self.drop = (number, off)
-            for first, count in drops.runs(payload, ranges):
+            for first, count in drops.runs(taken[1], taken[0][2]):
                 self.forget(first, first + count - 1, number)
 
     def forget(self, first, last, until=None):
@@ -119,7 +136,8 @@ class Log:
         self.load()
         if self.free() < 1 and self._only_copies(self.head):
             self.head -= 1  # an interrupted recovery left nothing of its own there: begin in the same block again
-            self._reread(self.head)
+            self._unload()
+            self.load()
         lost = []
         while self.free() < 1:
             lost.extend((item[5], item[2] & 1) for item in self.in_block(self.tail))
@@ -141,10 +159,9 @@ class Log:
                     return True
         return False
 
-    def _reread(self, last):
+    def _unload(self):
         self.index.reset()
-        self.moves += 1
-        self._unread = last
+        self._loaded = False
 
     # Reading.
 
@@ -205,12 +222,12 @@ class Log:
             best = self._lowest(alarm, after, start)
             if not best:
                 return
-            moves = self.moves
+            tail = self.tail
             for item in best:
                 after = item[0]
                 if self.index.has(item[1], item[2]):
                     yield item
-                    if self.moves != moves:
+                    if self.tail != tail:  # places may have changed
                         break
             else:
                 start = max([item[1] for item in best if not self.index.moved(item[1])] or [start])
@@ -267,7 +284,7 @@ class Log:
         self.load()
         self._open_next()
         if not self._cleaning:
-            self._clean(_SPARE)
+            self._clean(SPARE)
 
     def _open_next(self):
         error = OSError(_ENOSPC)
@@ -296,6 +313,14 @@ class Log:
         self._prepared = number if ready else -number
         return True
 
+    def write_anew(self, record, payload):
+        """The doubtful last record of the power-on before, once more."""
+        kind, rank, source, seq, length, _ = record
+        if kind < layout.SETTLE:
+            self.write(kind | layout.MOVED, rank, source, seq, payload)
+        else:
+            self.write(kind, rank, source, seq, payload, length)
+
     # Making room.
 
     def free(self):
@@ -310,7 +335,6 @@ class Log:
         return self.drop is not None and self.drop[0] == number
 
     def _leave_tail(self):
-        self.moves += 1
         self.index.clear_moved(self.tail)
         self.tail += 1
 
@@ -335,11 +359,11 @@ class Log:
         if self._holds_drops(tail):
             self._copy_drops()
         for _, off, kind, rank, source, seq, size in self.in_block(tail):
-            payload = self.flash.payload(tail, off, self.flash.record(tail, off)[4])
-            if payload is None:
+            taken = self.flash.take(tail, off)
+            if taken is None:
                 self.rotten += 1
             else:
-                self.write(kind | layout.MOVED, rank, source, seq, payload)
+                self.write(kind | layout.MOVED, rank, source, seq, taken[1])
             self.index.remove(tail, off, kind & 1, size)
         damaged = self.index.pending(tail)
         self._leave_tail()
@@ -349,16 +373,15 @@ class Log:
     def reread(self):
         """A record that was good is not any more: find out what is left."""
         self.rotten += 1
-        self._reread(self.head)
+        self._unload()
         self.load()
 
     def _copy_drops(self):
-        number, off = self.drop
-        record = self.flash.record(number, off)
-        payload = self.flash.payload(number, off, record[4]) if record else None
+        taken = self.flash.take(*self.drop)
         self.drop = None
-        if payload:
-            self.drop = self.write(layout.DROP, 0, record[2], self.next_seq, payload[: 8 + 16 * record[2]])
+        if taken:
+            ranges = taken[0][2]
+            self.drop = self.write(layout.DROP, 0, ranges, self.next_seq, taken[1][: 8 + 16 * ranges])
 
 
 def _enter(best, item, count):

@@ -4,52 +4,104 @@ from gateway.journal import layout
 
 
 def newest(flash):
-    """Number of the newest block that has a readable header, or None. Raises UnknownFormatError."""
+    """(number, header) of the newest block that has a readable header, or None. Raises UnknownFormatError."""
     best = None
     for place in range(flash.blocks):
         stamp = flash.stamp(place)
-        if stamp and stamp[0] % flash.blocks == place and (best is None or stamp[0] > best) and flash.header(stamp[0]):
-            best = stamp[0]
+        if stamp and stamp[0] % flash.blocks == place and (best is None or stamp[0] > best[0]):
+            head = flash.header(stamp[0])
+            if head:
+                best = stamp[0], head
     return best
 
 
-def end(flash, number):
-    """The end of the log whose newest readable block is `number`: (last block, next_seq, boot, sound, previous epoch).
+def end(flash, number, head):
+    """The end of the log whose newest readable block is `number` with header `head`: (next_seq, boot, sound, previous epoch, last record).
 
     `sound` means: nothing was ever written behind the last good record, so no seq from next_seq on was ever used. It
     has to be proven (TP-JRN-009). Otherwise a block whose header is damaged may follow; its records still count.
+    The last record is (block, offset or None when there is none).
     """
-    head = flash.header(number)
     boot = head[5]
-    next_seq, previous, _ = _read(flash, number, head[0])
+    next_seq, previous, last = _read(flash, number, head[0])
     sound = flash.untouched(number) and _unused(flash, number + 1, head[3])
     stamp = flash.stamp(number + 1)
     if stamp and stamp[0] == number + 1:  # erased for a boot that came no further
         later = stamp[2] - boot & 0xFFFF
         boot += later if later < 0x8000 else 0
-    last = number
-    while not sound and last - number < flash.blocks:
-        next_seq, _, found = _read(flash, last + 1, next_seq)
-        if not found:
+    while not sound and last[0] - number < flash.blocks:
+        next_seq, _, beyond = _read(flash, last[0] + 1, next_seq)
+        if beyond[1] is None:
             break
-        last += 1
-    return last, next_seq, boot, sound, previous if next_seq == head[6] else None
+        last = beyond
+    return next_seq, boot, sound, previous if next_seq == head[6] else None, last
 
 
 def _read(flash, number, next_seq):
-    """(next_seq after the block's records, previous epoch of its boot record or None, whether it holds any record)."""
-    previous = None
-    found = False
-    for off, kind, _, _, seq, length in flash.records(number):
-        found = True
+    """(next_seq after the block's records, previous epoch of its boot record or None, place of its last record)."""
+    previous = last = None
+    for off, kind, _, _, seq, _ in flash.records(number):
+        last = off
         if kind == layout.EVENT or kind == layout.ALARM:
             next_seq = max(next_seq, seq + 1)
         elif kind > layout.SETTLE:
             next_seq = max(next_seq, seq)
         if kind == layout.BOOT:
-            payload = flash.payload(number, off, length)
-            previous = payload[:8] if payload and payload[8] else None
-    return next_seq, previous, found
+            previous = boot_record(flash, number, off)
+            previous = previous and previous[0]
+    return next_seq, previous, (number, last)
+
+
+def boot_record(flash, number, off=layout.FIRST):
+    """(previous epoch or None, {block: limit}) of the boot record at `off`, or None."""
+    record = flash.record(number, off)
+    taken = flash.take(number, off) if record and record[0] == layout.BOOT else None
+    return layout.parse_boot(taken[1]) if taken else None
+
+
+def limit(flash, number, head):
+    """Records of block `number` count below this offset: the boot records behind it say what was found at power-on."""
+    end = flash.size
+    block = number
+    while block < head:
+        block += 1
+        boot = boot_record(flash, block)
+        if boot and number in boot[1]:
+            end = boot[1][number]
+        elif flash.header(block):
+            break
+    return end
+
+
+def doubtful(flash, place, lowest):
+    """Where the last record lies that is more than a boot record: its write may have been cut so late that it reads well
+    today and badly tomorrow, and nobody can tell. None when there is no such record."""
+    number, off = place
+    newest = number
+    while number > lowest and (off is None or boot_record(flash, number, off)):
+        number -= 1
+        end = limit(flash, number, newest)
+        off = None
+        for at, _, _, _, _, _ in flash.records(number):
+            if at < end:
+                off = at
+    return None if off is None or boot_record(flash, number, off) else (number, off)
+
+
+def fate(flash, place, doubt):
+    """Decides about the doubtful record, for good: ((record, payload) to be written anew or None, limits for the boot record)."""
+    block, off = doubt or place
+    taken = flash.take(block, off) if off is not None else None
+    limits = [(block, _behind(off, taken))]
+    if place[0] != block:
+        limits.append((place[0], _behind(place[1], place[1] is not None and flash.take(*place))))
+    return (taken if doubt else None), limits
+
+
+def _behind(off, taken):
+    if off is None:
+        return layout.FIRST
+    return off + layout.footprint(taken[0][0], taken[0][4]) if taken else off
 
 
 def _unused(flash, number, seen):
