@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 
 from tryggport.falls.augment import other_sensor
-from tryggport.falls.forest import TREE_SIZE, Row, Settings, grow, score
+from tryggport.falls.forest import TREE_SIZE, Row, grow, score
+from tryggport.falls.progress import Progress, counter
 from tryggport.falls.recordings import Recordings, Trial
 from tryggport.falls.replay import Outcome, Recording, replay
 
@@ -23,17 +26,21 @@ UNSEEN = -(1 << 15)  # score of a trial in which nothing was ever scored
 @dataclass(frozen=True)
 class Example:
     trial: int  # index among the trials
+    group: str  # groups weigh the same, falls and activities of each
+    person: str
     row: Row
+    fall: bool
     impact: bool  # the highest peak of the trial
 
 
-def examples(outcomes: Iterable[Outcome]) -> list[Example]:
+def examples(trials: Sequence[Trial], outcomes: Sequence[Outcome]) -> list[Example]:
     """One example for each peak that the detector scored; outcome i belongs to trial i."""
     found = []
-    for index, outcome in enumerate(outcomes):
+    for index, (trial, outcome) in enumerate(zip(trials, outcomes, strict=True)):
         highest = max((features[0] for features in outcome.candidates), default=0)
         for features in outcome.candidates:
-            found.append(Example(index, byte_row(features), features[0] == highest))
+            row, impact = byte_row(features), features[0] == highest
+            found.append(Example(index, trial.group, trial.person, row, trial.fall, impact))
     return found
 
 
@@ -42,15 +49,16 @@ def byte_row(features: Sequence[int]) -> Row:
     return tuple(min(255, value >> shift) for value, shift in zip(features, SHIFTS, strict=False))
 
 
-def prepare(recordings: Recordings, progress: Callable[[int], None], copies: int = COPIES) -> list[list[Example]]:
+def prepare(recordings: Recordings, progress: Progress, copies: int = COPIES) -> list[list[Example]]:
     """The examples of the recordings as they are, then of each set of copies as other sensors."""
     plain = [Recording(trial.rate_hz, recordings.of(trial)) for trial in recordings.trials]
-    made = [examples(replay(plain, candidates=True, progress=progress))]
+    advance = counter(progress, "Making other sensors", len(plain) * (1 + copies))
+    made = [examples(recordings.trials, replay(plain, candidates=True, progress=advance))]
     with ProcessPoolExecutor() as pool:
         for copy in range(copies):
             seeds = [copy * len(plain) + i for i in range(len(plain))]
             others = list(pool.map(_other, plain, seeds, chunksize=64))
-            made.append(examples(replay(others, candidates=True, progress=progress)))
+            made.append(examples(recordings.trials, replay(others, candidates=True, progress=advance)))
     return made
 
 
@@ -58,12 +66,12 @@ def _other(recording: Recording, seed: int) -> Recording:
     return other_sensor(recording, random.Random(seed))
 
 
-def fit(sets: Sequence[Sequence[Example]], trials: Sequence[Trial], settings: Settings = Settings()) -> bytes:  # noqa: B008
-    """Trees from the impacts of falls against every peak of everyday activities; each group of trials weighs the same."""
-    used = [e for found in sets for e in found if e.impact or not trials[e.trial].fall]
-    kinds = [(trials[e.trial].group, trials[e.trial].fall) for e in used]
-    share = {kind: len(used) / (kinds.count(kind) * len(set(kinds))) for kind in set(kinds)}
-    return grow([e.row for e in used], [k[1] for k in kinds], [share[k] for k in kinds], DIRECTIONS, settings)
+def fit(found: Iterable[Example]) -> bytes:
+    """Trees from the impacts of falls against every peak of everyday activities."""
+    used = [e for e in found if e.impact or not e.fall]
+    counts = Counter((e.group, e.fall) for e in used)
+    weights = [len(used) / (counts[e.group, e.fall] * len(counts)) for e in used]
+    return grow([e.row for e in used], [e.fall for e in used], weights, DIRECTIONS)
 
 
 def best_scores(trees: bytes, found: Iterable[Example], trials: int) -> list[int]:
@@ -75,23 +83,22 @@ def best_scores(trees: bytes, found: Iterable[Example], trials: int) -> list[int
 
 
 def leave_one_subject_out(
-    sets: Sequence[Sequence[Example]], trials: Sequence[Trial], progress: Callable[[int], None] = lambda done: None
+    sets: Sequence[Sequence[Example]], trials: Sequence[Trial], progress: Callable[[int], None]
 ) -> list[int]:
     """The highest score in each trial of the plain recordings, by trees that never saw its subject."""
     people = sorted({trial.person for trial in trials})
     scores = [UNSEEN] * len(trials)
     with ProcessPoolExecutor() as pool:
-        for found in pool.map(_without, *zip(*((person, sets, trials) for person in people), strict=True)):
-            for index, value in found:
-                scores[index] = value
+        for person, trees in zip(people, pool.map(_without, people, repeat(sets)), strict=True):
+            for e in sets[0]:
+                if e.person == person:
+                    scores[e.trial] = max(scores[e.trial], score(e.row, trees))
             progress(1)
     return scores
 
 
-def _without(person: str, sets: Sequence[Sequence[Example]], trials: Sequence[Trial]) -> list[tuple[int, int]]:
-    trees = fit([[e for e in found if trials[e.trial].person != person] for found in sets], trials)
-    scores = best_scores(trees, [e for e in sets[0] if trials[e.trial].person == person], len(trials))
-    return [(i, scores[i]) for i, trial in enumerate(trials) if trial.person == person]
+def _without(person: str, sets: Sequence[Sequence[Example]]) -> bytes:
+    return fit(e for found in sets for e in found if e.person != person)
 
 
 def write(trees: bytes, threshold: int, path: Path) -> None:
