@@ -174,9 +174,7 @@ def test_the_accelerometer_answers_and_plays_what_it_is_fed(board: VirtualBoard)
     digits = [tuple(value >> 4 for value in row) for row in rows]
     ramp = [x for x, _, _ in digits if 0 < x < 1900 // 4]
     assert len(ramp) >= 15
-    assert all(
-        abs(later - earlier - 25) <= 1 or later == earlier for earlier, later in itertools.pairwise(ramp)
-    )
+    assert all(abs(later - earlier - 25) <= 1 or later == earlier for earlier, later in itertools.pairwise(ramp))
     assert digits[-1] == (1900 // 4, -152 // 4, 250)
 
 

@@ -62,6 +62,7 @@ class BoardHost:
         self._note = note
         self._started = time.monotonic()
         self._loop = asyncio.get_running_loop()
+        self.clock = Clock(folder, options.cold_clock)
         self.unique_id = _unique_id(folder / "board.json")
         self.flash = Flash(folder / "flash.bin", definition.flash_bytes, definition.partitions)
         self.nvs: Nvs | None = None
@@ -71,7 +72,6 @@ class BoardHost:
         self.motion = Motion()
         self.sensor = Lis3dh(self.motion, time.monotonic, self._int1)
         self.network = Network(options.halfopen_s)
-        self.clock = Clock(folder, options.cold_clock)
         self.terminal = Terminal(folder / "console.log", self._child_ended)
         self.child: children.Child | None = None
         self.cut: Cut | None = None
@@ -232,8 +232,8 @@ class BoardHost:
         self.terminal.booted(self.terminal.raw and self.cause == SOFT_RESET)
         self.note("booted")
 
-    def step(self, name: str) -> None:
-        self.note("step", name=name)
+    def step(self, name: str, seq: int) -> None:
+        self.note("step", name=name, seq=seq)
         if isinstance(self.cut, Step) and self.cut.passed(name):
             self.power_cut(str(self.cut), step=name)
             raise Later

@@ -57,7 +57,7 @@ class Nvs:
         self._items: dict[tuple[int, str, int, int], _Item] = {}
         self._active: int | None = None
         self._next = 0  # first free entry of the active page
-        self._sequence = 0
+        self._sequence = 0  # of the next page
         self._recover()
 
     def set_i32(self, namespace: str, key: str, value: int) -> None:
@@ -69,6 +69,8 @@ class Nvs:
     def set_blob(self, namespace: str, key: str, value: bytes) -> None:
         number = self._namespace(namespace, create=True)
         old = self._items.get((number, key, _BLOB_INDEX, _ANY))
+        if old and self.get_blob(namespace, key) == value:
+            return
         start = 0 if old is None or old.value[5] else _VERSION_OFFSET
         self._remove_chunks(number, key, start)
         chunks = 0
@@ -115,11 +117,9 @@ class Nvs:
         return item
 
     def _put(self, namespace: int, kind: int, key: str, value: bytes, chunk: int = _ANY) -> None:
-        if self._items.get((namespace, key, kind, chunk), None) is None or self._value(namespace, key, kind) != value:
+        old = self._items.get((namespace, key, kind, chunk))
+        if old is None or old.value != value:
             self._write(namespace, kind, key, chunk, value, b"")
-
-    def _value(self, namespace: int, key: str, kind: int) -> bytes:
-        return self._items[namespace, key, kind, _ANY].value
 
     def _put_bytes(self, namespace: int, key: str, chunk: int, data: bytes) -> None:
         value = struct.pack("<HHI", len(data), 0xFFFF, _crc(data))
@@ -208,26 +208,35 @@ class Nvs:
         return self._active
 
     def _new_page(self) -> None:
-        """Close the active page; keep one page blank by moving the live entries of the emptiest into the new one."""
+        """Close the active page, open a blank one, and see that another blank one remains."""
+        blank = self._blank()
+        if not blank or len(blank) == 1 and self._emptiest()[0] > _ENTRIES - 2:
+            raise OSError(_NO_SPACE, "no space")
         if self._active is not None:
             self._set_state(self._active, _FULL)
-        blank = [page for page in range(self._pages) if self._header(page)[0] == _BLANK]
-        if not blank:
-            raise OSError(_NO_SPACE, "no space")
         self._open(blank[0])
-        if len(blank) == 1:
-            live = {page: 0 for page in range(self._pages) if page != self._active}
-            for item in self._items.values():
+        self._keep_one_blank()
+
+    def _keep_one_blank(self) -> None:
+        """Move what lives in the emptiest page into the active one when no page is blank."""
+        if not self._blank():
+            self._free(self._emptiest(but=self._active)[1])
+
+    def _blank(self) -> list[int]:
+        return [page for page in range(self._pages) if self._header(page)[0] == _BLANK]
+
+    def _emptiest(self, but: int | None = None) -> tuple[int, int]:
+        """(live entries, page) of the used page with the fewest."""
+        live = {page: 0 for page in range(self._pages) if page != but and self._header(page)[0] != _BLANK}
+        for item in self._items.values():
+            if item.page in live:
                 live[item.page] += item.span
-            victim = min(live, key=lambda page: live[page])
-            if live[victim] >= _ENTRIES - 1:
-                raise OSError(_NO_SPACE, "no space")
-            self._free(victim)
+        return min((entries, page) for page, entries in live.items())
 
     def _open(self, page: int) -> None:
         self._nor.erase(self._base + page * PAGE)
-        self._sequence += 1
         body = struct.pack("<IB", self._sequence, 0xFE).ljust(24, b"\xff")
+        self._sequence += 1
         self._nor.program(self._base + page * PAGE, struct.pack("<I", _ACTIVE) + body + struct.pack("<I", _crc(body)))
         self._active, self._next = page, 0
 
@@ -247,7 +256,7 @@ class Nvs:
                 self._nor.erase(self._base + page * PAGE)
         used = sorted((seq, page) for page, (state, seq) in headers.items() if state in (_ACTIVE, _FULL, _FREEING))
         for sequence, page in used:
-            self._sequence = sequence
+            self._sequence = sequence + 1
             for item in self._scan(page):
                 old = self._items.get(item.identity)
                 self._items[item.identity] = item
@@ -255,6 +264,8 @@ class Nvs:
                     self._mark(old.page, old.index, old.span, _ERASED)
         self._resume(headers, [page for _, page in used])
         self._drop_orphans()
+        if self._active is not None:
+            self._keep_one_blank()
 
     def _resume(self, headers: dict[int, tuple[int, int]], used: list[int]) -> None:
         """Go on in the newest active page; finish a move that a power cut has stopped."""
@@ -282,6 +293,7 @@ class Nvs:
                 item = self._item(page, index, entry, raw)
                 if item:
                     span = item.span
+                    self._mark(page, index, span, _WRITTEN)
                     yield item
                 else:
                     self._mark(page, index, 1, _ERASED)

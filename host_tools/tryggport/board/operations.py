@@ -36,7 +36,7 @@ def _reset(board: BoardHost, request: Request) -> NoReturn:
 
 
 def _step(board: BoardHost, request: Request) -> Result:
-    board.step(request.data.decode("utf-8", "replace"))
+    board.step(request.data.decode("utf-8", "replace"), request.a)
     return 0
 
 

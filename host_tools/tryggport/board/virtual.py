@@ -79,17 +79,19 @@ class VirtualBoard:
         try:
             asyncio.run_coroutine_threadsafe(self._make(), self._loop).result(_ANSWER_S)
         except BaseException:
-            self._end_thread()
+            self.stop()
             raise
         return self
 
     def stop(self) -> None:
         """Switch it off for good; flash.bin and console.log stay."""
-        if self._host is None:
+        if self._thread is None:
             return
         asyncio.run_coroutine_threadsafe(self._unmake(), self._loop).result(_ANSWER_S)
-        self._host = None
-        self._end_thread()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+        self._thread = None
 
     async def _make(self) -> None:
         self._host = BoardHost(self.folder, self.definition, self._options, self._note)
@@ -103,14 +105,10 @@ class VirtualBoard:
     async def _unmake(self) -> None:
         if self._control:
             await self._control.close()
-        await self._board.close()
+        if self._host:
+            await self._host.close()
+            self._host = None
         (self.folder / "tty").unlink(missing_ok=True)
-
-    def _end_thread(self) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        if self._thread:
-            self._thread.join()
-        self._loop.close()
 
     @property
     def _board(self) -> BoardHost:
