@@ -22,11 +22,12 @@ from gateway.journal import Journal
 from gateway.mqtt import Client, tls_opener
 from gateway.store import JournalMark, Store
 from gateway.trace import step
-from gateway.uplink import Uplink
+from gateway.uplink import Uplink, restore
 from gateway.watch import Watch
 
 _SENSOR_MS = const(100)
 _WDT_MS = const(60_000)
+_MAX_PENDING = const(1000)
 _SESSION_S = const(3600)  # receipts wait at the broker that long
 _CAUSES = {
     machine.PWRON_RESET: kinds.CAUSE_POWER_ON,
@@ -190,6 +191,10 @@ class App:
         culprit = self.watch.culprit()
         if culprit:
             data[kinds.DATA_TASK] = culprit
+        for _, alarm, payload in self.journal.pending(_MAX_PENDING):
+            if not alarm:
+                break
+            restore(self.home, payload, self.clock.uptime_ms())
         self.record(kinds.BOOT, data=data)
         if self.mains() == 0:
             self.record(kinds.MAINS, sensor="mains")

@@ -43,9 +43,9 @@ class Recorder:
         elif state == STATE_UPDATED:
             rank = _RANK_UPDATE
         payload = _within(event)
-        step("append.begin")
+        step("append.begin", seq)
         appended = self._journal.append(payload, alarm, rank=rank)
-        step("append.end")
+        step("append.end", seq)
         if appended != seq:
             raise RuntimeError("the journal gave another seq than the event carries")
         return seq, payload, alarm

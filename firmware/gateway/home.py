@@ -30,6 +30,9 @@ class Home:
         while len(self._alarms) > _MAX_ALARMS:
             self._alarms.pop(0)
 
+    def knows(self, seq):
+        return any(alarm[0] == seq for alarm in self._alarms)
+
     def outcome(self, first, last, outcome, now_ms):
         """Takes a verified outcome for the events first..last; an outcome never goes back."""
         name = _shown(outcome)

@@ -12,7 +12,15 @@ import time
 from micropython import const
 
 from gateway import cbor, cose
-from gateway.kinds import OUTCOME_CONFLICT, OUTCOME_QUARANTINED, OUTCOME_RETRY_LATER, SETTLING
+from gateway.kinds import (
+    KINDS,
+    OUTCOME_CONFLICT,
+    OUTCOME_QUARANTINED,
+    OUTCOME_RETRY_LATER,
+    SETTLING,
+    STATE_CLEARED,
+    STATE_RAISED,
+)
 from gateway.trace import step
 
 _BATCH_BYTES = const(1200)  # payload that leaves room for the envelope in 1,300 (TP-BND-002)
@@ -64,16 +72,16 @@ class Uplink:
         """The MQTT client is connected: there may be something to send."""
         self._wake.set()
 
-    async def publish_signed(self, name, payload, retain=False):
+    async def publish_signed(self, name, payload, retain=False, seq=0):
         """Signs `payload` for topic `name` and queues it; returns the client's message."""
         topic = self._base + name
-        step("sign.begin")
+        step("sign.begin", seq)
         envelope = await _run(self._sign_steps(payload, topic.encode()))
-        step("sign.end")
-        step("publish.begin")
+        step("sign.end", seq)
+        step("publish.begin", seq)
         message = self._client.publish(topic, envelope, qos=1, retain=retain)
         await asyncio.sleep(0)
-        step("publish.end")
+        step("publish.end", seq)
         return message
 
     async def run(self, alive):
@@ -134,7 +142,7 @@ class Uplink:
         payload = cbor.head(4, len(batch)) + b"".join([event for _, event in batch])
         self._envelopes += 1
         try:
-            message = await self.publish_signed("alarm" if alarm else "event", payload)
+            message = await self.publish_signed("alarm" if alarm else "event", payload, seq=batch[0][0])
             asyncio.create_task(self._acknowledged(message, [seq for seq, _ in batch]))
         except OSError:  # the queue is full or the connection went: pending again
             self._released([seq for seq, _ in batch])
@@ -143,7 +151,7 @@ class Uplink:
         """Waits for the PUBACK; a refusal or an unknown fate makes the events pending again."""
         await message.wait()
         if message.reason is not None and message.reason < 0x80:
-            step("puback")
+            step("puback", seqs[0])
             self._envelopes -= 1
             self._wake.set()
         else:
@@ -191,7 +199,7 @@ class Uplink:
         for first, last, digest in receipt[3]:
             if not first <= last < self._journal.next_seq or self._digest(first, last) != digest:
                 raise ValueError("digest")
-            step("receipt")
+            step("receipt", first)
             self._settle(first, last, outcome)
         if self._clock.receipt_time(receipt[5]) and self.on_first_time:
             self.on_first_time()
@@ -204,12 +212,16 @@ class Uplink:
 
     def _settle(self, first, last, outcome):
         if outcome in SETTLING:
-            step("settle.begin")
+            step("settle.begin", first)
             self._journal.settle(first, last)
-            step("settle.end")
+            step("settle.end", last)
             for seq in range(first, last + 1):
                 self._in_flight.pop(seq, None)
-        self._home.outcome(first, last, outcome, self._clock.uptime_ms())
+        now_ms = self._clock.uptime_ms()
+        for seq in range(first, last + 1):
+            if not self._home.knows(seq):
+                restore(self._home, self._journal.read(seq), now_ms)
+        self._home.outcome(first, last, outcome, now_ms)
 
     def _digest(self, first, last):
         """First 8 bytes of SHA-256 over the hashes of the events first..last; None when one is no longer held."""
@@ -222,6 +234,17 @@ class Uplink:
                 return None
             whole.update(hashlib.sha256(payload).digest())
         return whole.digest()[:8]
+
+
+def restore(home, payload, now_ms):
+    """Tells the home of an alarm from before this boot: it is shown again, and the cancel button can cancel it."""
+    event = cbor.decode(payload)
+    kind = event[8]
+    if kind in KINDS and KINDS[kind][1]:
+        if event[9] == STATE_RAISED:
+            home.raised(event[3], kind, now_ms)
+        elif event[9] == STATE_CLEARED:
+            home.cancelled(event.get(11), now_ms)
 
 
 async def _run(steps):

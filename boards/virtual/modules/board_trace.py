@@ -5,4 +5,4 @@ import _hub
 
 def step(name, seq=0):
     """Report the step, and the event it is about. Returns when the host has noted it, or never, when the power was to be cut here."""
-    _hub.call(_hub.STEP, seq, 0, 0, name)
+    _hub.call(_hub.STEP, 0, seq, 0, name)

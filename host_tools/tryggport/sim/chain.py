@@ -24,6 +24,7 @@ from tryggport.wire.kinds import Signal
 
 LOOK_S = 0.05
 ONLINE_S = 30.0
+FIRST_EVENTS = 2  # the boot, and the clock that its receipt has set
 
 
 class Chain:
@@ -80,7 +81,7 @@ class Chain:
         report = provision(self.board.tty, placement, self.pki_folder)
         self._tell(f"gateway {self.gateway} provisioned through mpremote, key {report['kid']} made on it")
         threading.Thread(target=self._watch_light, name="resident", daemon=True).start()
-        if self.timeline.wait("gateway", "connected", since=since, timeout_s=ONLINE_S) is None:
+        if self.timeline.wait("gateway", "settle.end", since=since, timeout_s=ONLINE_S, seq=FIRST_EVENTS) is None:
             raise TryggError(
                 f"The gateway did not come on line in {ONLINE_S:g} s; its console:\n{self.board.console()}"
             )
@@ -101,12 +102,12 @@ class Chain:
     def _on_board(self, event: Event) -> None:
         t_ms = now_ms()
         if event.kind == "step":
-            self.timeline.add("gateway", str(event.detail["name"]), t_ms)
+            self.timeline.add("gateway", str(event.detail["name"]), t_ms, event.detail)
         elif event.kind in ("cut", "power", "reset", "network", "crash", "watchdog"):
-            self.timeline.add("board", event.kind, t_ms, **event.detail)
+            self.timeline.add("board", event.kind, t_ms, event.detail)
 
     def _on_reception(self, name: str, detail: dict[str, Any]) -> None:
-        self.timeline.add("reception", name, **detail)
+        self.timeline.add("reception", name, detail=detail)
 
     def _watch_light(self) -> None:
         """Looks at the lamp as a resident would, and notes each new signal with the time it began."""
@@ -120,7 +121,7 @@ class Chain:
             seen = home.recognise(lamp, board_ms)
             if seen and seen[1] is not self._light:
                 self._light = seen[1]
-                self.timeline.add("home", seen[1].name, now_ms() - (board_ms - seen[0]), text=seen[1].en)
+                self.timeline.add("home", seen[1].name, now_ms() - (board_ms - seen[0]))
 
     def light(self) -> str | None:
         """The name of the signal that was seen last."""

@@ -34,8 +34,8 @@ class Timeline:
     def listen(self, listener: Callable[[Moment], None]) -> None:
         self._listeners.append(listener)
 
-    def add(self, source: str, name: str, t_ms: float | None = None, **detail: Any) -> None:
-        moment = Moment(now_ms() if t_ms is None else t_ms, source, name, detail)
+    def add(self, source: str, name: str, t_ms: float | None = None, detail: dict[str, Any] | None = None) -> None:
+        moment = Moment(now_ms() if t_ms is None else t_ms, source, name, detail or {})
         with self._changed:
             self._moments.append(moment)
             self._changed.notify_all()
@@ -46,13 +46,17 @@ class Timeline:
         with self._changed:
             return [moment for moment in self._moments if moment.t_ms >= t_ms]
 
-    def wait(self, source: str, name: str, *, since: float = 0.0, timeout_s: float = 20.0) -> Moment | None:
-        """The first moment `name` of `source` at or after `since`, or None when it does not come in time."""
+    def wait(
+        self, source: str, name: str, *, since: float = 0.0, timeout_s: float = 20.0, seq: int | None = None
+    ) -> Moment | None:
+        """The first moment `name` of `source` (about event `seq`) at or after `since`, or None when it does not come in time."""
         deadline = time.monotonic() + timeout_s
         with self._changed:
             while True:
                 for moment in self._moments:
-                    if (moment.source, moment.name) == (source, name) and moment.t_ms >= since:
+                    if (moment.source, moment.name) != (source, name) or moment.t_ms < since:
+                        continue
+                    if seq is None or moment.detail.get("seq") == seq:
                         return moment
                 left = deadline - time.monotonic()
                 if left <= 0:
