@@ -19,14 +19,13 @@ P = 0xFFFFFFFF00000001000000000000000000000000FFFFFFFFFFFFFFFFFFFFFFFF
 N = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 B = 0x5AC635D8AA3A93E7B3EBBD55769886BC651D06B0CC53B0F63BCE3C3E27D2604B
 
-_SCALAR_BYTES = const(33)
+_SCALAR_BYTES = const(34)
 _ATTEMPTS = const(4)
 _SLICE_COLUMNS = const(4)
 
-# Comb of G: two blocks of 22 columns, six teeth 44 bits apart. Comb of a key: 65 columns, four teeth 65 bits apart.
-_G_COLUMNS = const(22)
-_G_TEETH = const(6)
-_G_BLOCK_BYTES = const(2048)
+# Comb of G: seven teeth, 38 bits apart. Comb of a key: four teeth, 65 bits apart.
+_G_COLUMNS = const(38)
+_G_TEETH = const(7)
 _Q_COLUMNS = const(65)
 _Q_TEETH = const(4)
 _Q_POINTS = const(8)
@@ -101,8 +100,8 @@ def inverse(value, modulus):
     a, b = modulus, value
     u, v = 0, 1
     while b:
-        q = a // b
-        a, b = b, a - q * b
+        q, r = divmod(a, b)
+        a, b = b, r
         u, v = v, u - q * v
     return u % modulus
 
@@ -133,21 +132,21 @@ def _digit(bits, at, step, count):
 def _columns(file, g_bits, q_bits, q_table):
     """Leaves g G + q Q in X Y Z, or g G without a table."""
     programs = _SET
-    row = 2 * field.SIZE
+    point = _U * field.SIZE
+    point_end = _W * field.SIZE
     for column in range((_Q_COLUMNS if q_table else _G_COLUMNS) - 1, -1, -1):
         if programs is _ADD:
             field.execute(file, _DOUBLE)
         if q_table:
             index, negate = _digit(q_bits, column, _Q_COLUMNS, _Q_TEETH)
-            file[_U * field.SIZE : _W * field.SIZE] = q_table[index * row : (index + 1) * row]
+            file[point:point_end] = q_table[index]
             field.execute(file, programs[negate])
             programs = _ADD
         if column < _G_COLUMNS:
-            for block in (1, 0):
-                index, negate = _digit(g_bits, column + _G_COLUMNS * block, 2 * _G_COLUMNS, _G_TEETH)
-                field.load(file, _U, COMB, _G_BLOCK_BYTES * block + 64 * index)
-                field.execute(file, programs[negate])
-                programs = _ADD
+            index, negate = _digit(g_bits, column, _G_COLUMNS, _G_TEETH)
+            field.load(file, _U, COMB, 64 * index)
+            field.execute(file, programs[negate])
+            programs = _ADD
         if not column % _SLICE_COLUMNS:
             yield
 
@@ -157,7 +156,7 @@ def product_steps(g, q=0, q_table=None):
     file = field.registers(_REGISTERS)
     for attempt in range(_ATTEMPTS):
         _load(file, _W, 1, 0)
-        g_bits = _digits(g, attempt, 2 * _G_TEETH * _G_COLUMNS)
+        g_bits = _digits(g, attempt, _G_TEETH * _G_COLUMNS)
         yield from _columns(file, g_bits, _digits(q, attempt, _Q_TEETH * _Q_COLUMNS), q_table)
         if field.value(file, _Z):
             break
@@ -165,7 +164,7 @@ def product_steps(g, q=0, q_table=None):
 
 
 def key_table_steps(x, y):
-    """Generator that returns the comb of a public point: eight affine points in a register file of 16.
+    """Generator that returns the comb of a public point: a list of eight affine points, each as two registers.
 
     Entry e is 2**195 Q + the sum over j = 0..2 of 2**(65 j) Q, minus where bit j of e is 0.
     """
@@ -175,14 +174,13 @@ def key_table_steps(x, y):
     _load(file, _W, 1, 0)
     field.execute(file, _SET[0])
     powers = []
-    for column in range(3 * _Q_COLUMNS + 1):
+    for column in range(3 * _Q_COLUMNS):
         if column % _Q_COLUMNS < 2:
             powers.append(file[_X * size : _U * size])
         field.execute(file, _DOUBLE)
         if not column % _SLICE_COLUMNS:
             yield
-    file[_X * size : _U * size] = powers[6]
-    for power in powers[:6:2]:
+    for power in powers[::2]:
         _add_full(file, power, 1)
     entry = 0
     _keep(file, entry)
@@ -215,12 +213,12 @@ def _normalize(file):
         field.execute(file, bytes((0, prefix + e, prefix + e - 1, first + 3 * e + 2, 255)))
     _load(file, _W, inverse(field.value(file, prefix + _Q_POINTS - 1), P), 1)
     yield
-    table = field.registers(2 * _Q_POINTS)
+    table = [None] * _Q_POINTS
     for e in range(_Q_POINTS - 1, -1, -1):
         x = first + 3 * e
         last = (0, 8, _W, prefix + e - 1) if e else (0x98, 8, _W, _W)
         # 8 = 1 / Z, W = W Z, 9 = 8^2, U = X 8^2, 9 = 8^3, V = Y 8^3
         rest = (0, _W, _W, x + 2, 0, 9, 8, 8, 0, _U, x, 9, 0, 9, 8, 9, 0, _U + 1, x + 1, 9, 255)
         field.execute(file, bytes(last + rest))
-        table[2 * e * size : 2 * (e + 1) * size] = file[_U * size : _W * size]
+        table[e] = file[_U * size : _W * size]
     return table
