@@ -12,7 +12,7 @@ from array import array
 import machine
 from micropython import const
 
-from gateway import BUILT_MS, VERSION, cbor, cose, identity, kinds, p256, settings
+from gateway import BUILT_MS, VERSION, cbor, cose, kinds, p256
 from gateway.clock import Clock
 from gateway.drivers.button import Button
 from gateway.drivers.lamp import Lamp
@@ -27,6 +27,7 @@ from gateway.watch import Watch
 
 _SENSOR_MS = const(100)
 _WDT_MS = const(60_000)
+_MAX_PACKET = const(2048)  # TP-BND-014
 _MAX_PENDING = const(1000)
 _SESSION_S = const(3600)  # receipts wait at the broker that long
 _CAUSES = {
@@ -44,10 +45,9 @@ def log(text):
 
 
 class App:
-    """`board`: the content of /board.json; `config`: settings.Settings."""
+    """`board`: the content of /board.json; `config`: settings.Settings; `store`: Store; `flash`: the journal's partition."""
 
-    def __init__(self, board, config):
-        import esp32
+    def __init__(self, board, config, store, flash):
 
         pins = board["pins"]
         self.board = board
@@ -58,19 +58,15 @@ class App:
         output = [machine.Pin(pins[name], machine.Pin.OUT, value=0) for name in ("led_red", "led_green")]
         self.lamp = Lamp(*output, machine.PWM(machine.Pin(pins["buzzer"]), freq=1000, duty_u16=0))
         self.mains = _input(pins["mains"])
-        self.store = Store(esp32.NVS("trygg"))
-        self.watch = Watch(machine.WDT(timeout=_WDT_MS), self.store)
-        self.clock = Clock(machine.RTC().datetime, self.store, max(BUILT_MS, config.provisioned_ms))
+        self.store = store
+        self.watch = Watch(machine.WDT(timeout=_WDT_MS), store)
+        self.clock = Clock(machine.RTC().datetime, store, max(BUILT_MS, config.provisioned_ms))
         self.home = Home()
-        partition = esp32.Partition.find(esp32.Partition.TYPE_DATA, label="journal")
-        if not partition:
-            raise settings.SettingsError("no flash partition named journal: flash the gateway again")
-        self.journal = Journal(partition[0], JournalMark(self.store))
+        self.journal = Journal(flash, JournalMark(store))
         self.recorder = Recorder(config.gateway, self.journal, self.clock)
         self.fall_seq = None
         self.connects = 0
-        self.secret = self.store.get(identity.SIGN_KEY)
-        self.kid = cose.kid(p256.public_key(self.secret))
+        self.kid = cose.kid(p256.public_key(config.sign_key))
         self.client = self._client()
         self.uplink = Uplink(
             config.gateway, self.journal, self.client, self.sign_steps, config.receipt_keys, self.clock, self.home
@@ -84,7 +80,7 @@ class App:
     def _client(self):
         config = self.config
         tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        tls.load_cert_chain(config.tls_certificate, identity.private_key_der(self.store.get(identity.TLS_KEY)))
+        tls.load_cert_chain(config.tls_certificate, config.tls_key)
         tls.load_verify_locations(cadata=config.broker_ca)
         tls.verify_mode = ssl.CERT_REQUIRED
         host, _ = config.brokers[0]
@@ -92,6 +88,7 @@ class App:
             config.gateway,
             tls_opener(config.brokers, tls, host),
             session_expiry_s=_SESSION_S,
+            max_packet=_MAX_PACKET,
             will=self.will,
             user=config.gateway,
             resend=False,
@@ -144,10 +141,10 @@ class App:
         """The will of the next connection: signed now, since the broker speaks it when we cannot."""
         self.connects += 1
         topic = "trygg/1/%s/status" % self.config.gateway
-        return topic, cose.sign1(self.status(False), topic.encode(), self.secret, self.kid), 1, True
+        return topic, cose.sign1(self.status(False), topic.encode(), self.config.sign_key, self.kid), 1, True
 
     def sign_steps(self, payload, aad):
-        return cose.sign1_steps(payload, aad, self.secret, self.kid)
+        return cose.sign1_steps(payload, aad, self.config.sign_key, self.kid)
 
     def connected(self, session_present):
         step("connected")
@@ -313,12 +310,30 @@ def _input(pin):
 
 def main():
     """Runs the gateway, or says in one sentence why it cannot."""
-    with open("/board.json") as f:
-        board = json.load(f)
+    import esp32
+
+    store = Store(esp32.NVS("trygg"))
     try:
-        config = settings.load()
-    except settings.SettingsError as e:
+        config = _configuration(store)
+        flash = esp32.Partition.find(esp32.Partition.TYPE_DATA, label="journal")
+        if not flash:
+            raise ValueError("no flash partition named journal: flash the gateway again")
+    except ValueError as e:
         log("gateway: %s" % e)
         return
+    with open("/board.json") as f:
+        board = json.load(f)
     log("gateway: %s %s" % (config.gateway, VERSION))
-    asyncio.run(App(board, config).run())
+    asyncio.run(App(board, config, store, flash[0]).run())
+
+
+def _configuration(store):
+    """The settings in force. The modules that read them are forgotten again: heap that TLS needs."""
+    import gateway
+    from gateway import settings
+
+    config = settings.load(store)
+    for name in ("identity", "settings"):
+        delattr(gateway, name)
+        del sys.modules["gateway." + name]
+    return config

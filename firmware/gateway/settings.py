@@ -5,8 +5,9 @@ Config payload, COSE_Sign1 by a key with the role *configuration*, aad b"trygg/1
  7: location of the gateway (SCAIP lco), 8: heartbeat s}."""
 
 import os
+from collections import namedtuple
 
-from gateway import cbor, cose, identity
+from gateway import cbor, cose, identity, p256
 
 FOLDER = "/trygg"
 STAGED = "/trygg.new"
@@ -16,43 +17,48 @@ _MAX_BYTES = 4096
 _CONFIG_AAD = b"trygg/1/config"
 
 
-class SettingsError(Exception):
+class SettingsError(ValueError):
     """The gateway cannot work with what it was given; the text says what to do."""
 
 
-class Settings:
-    """Fields: gateway, version, brokers [(host, port)], provisioned_ms, grace_ms, placement, location, heartbeat_s, receipt_keys
-    {kid: public65}, tls_certificate (DER), broker_ca (DER)."""
-
-    def __init__(self, folder):
-        files = {name: _read(folder + "/" + name) for name in FILES}
-        try:
-            trust = identity.trust_list(files["trust.cbor"], files["root.pub"], 0)
-        except ValueError as e:
-            raise SettingsError("trust list refused (%s): provision the gateway again" % e)
-        try:
-            _, payload = cose.verify1(files["config.cbor"], _CONFIG_AAD, trust.keys(identity.CONFIGURATION))
-            config = cbor.decode(payload)
-            self.gateway = config[1]
-            self.version = config[2]
-            self.brokers = [(host, port) for host, port in config[3]]
-            self.provisioned_ms = config[4]
-            self.grace_ms = config[5]
-            self.placement = config[6]
-            self.location = config[7]
-            self.heartbeat_s = config[8]
-        except (ValueError, KeyError, TypeError) as e:
-            raise SettingsError("configuration refused (%s): provision the gateway again" % e)
-        self.receipt_keys = trust.keys(identity.RECEIPT)
-        self.tls_certificate = files["tls.der"]
-        self.broker_ca = files["ca.der"]
+# A plain tuple: it does not keep this module in memory. brokers: [(host, port)]; *_keys: {kid: public65}; certificates and
+# tls_key: DER; sign_key: 32 bytes.
+Settings = namedtuple(
+    "Settings",
+    "gateway version brokers provisioned_ms grace_ms placement location heartbeat_s receipt_keys tls_certificate tls_key "
+    "broker_ca sign_key".split(),
+)
 
 
-def load():
+def read(folder, store):
+    """The Settings in `folder`, all signatures checked, with the secrets that `store` keeps. Raises SettingsError."""
+    files = {name: _read(folder + "/" + name) for name in FILES}
+    try:
+        trust = identity.trust_list(files["trust.cbor"], files["root.pub"], 0)
+        _, payload = cose.verify1(files["config.cbor"], _CONFIG_AAD, trust.keys(identity.CONFIGURATION))
+        config = cbor.decode(payload)
+        fields = [config[key] for key in range(1, 9)]
+        fields[2] = [(host, port) for host, port in fields[2]]
+    except (ValueError, KeyError, TypeError) as e:
+        raise SettingsError("trust list or configuration refused (%s): provision the gateway again" % e)
+    sign_key, tls_key = store.get(identity.SIGN_KEY), store.get(identity.TLS_KEY)
+    if tls_key is None or sign_key is None or p256.public_key(tls_key) not in files["tls.der"]:
+        raise SettingsError("the certificate is not for the key of this gateway: provision the gateway again")
+    fields += (
+        trust.keys(identity.RECEIPT),
+        files["tls.der"],
+        identity.private_key_der(tls_key),
+        files["ca.der"],
+        sign_key,
+    )
+    return Settings(*fields)
+
+
+def load(store):
     """The settings in force. A change that a power cut stopped half-way is undone first. Raises SettingsError."""
     if not exists(FOLDER) and exists(_OLD):
         os.rename(_OLD, FOLDER)
-    return Settings(FOLDER)
+    return read(FOLDER, store)
 
 
 def put_in_force():
