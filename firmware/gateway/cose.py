@@ -24,7 +24,7 @@ _SPKI_PREFIX = (
 
 
 class COSEError(ValueError):
-    """The argument is a code: too_long, malformed, unknown_key, bad_signature."""
+    """The argument is a code: over_limit, malformed, unknown_key, bad_signature."""
 
 
 def spki(public65):
@@ -52,7 +52,7 @@ def sign1_steps(payload, aad, secret, kid):
     if len(kid) != KID_BYTES:
         raise COSEError("malformed")
     if len(_START) + KID_BYTES + 1 + len(size) + len(payload) + 2 + _SIGNATURE_BYTES > ENVELOPE_BYTES_MAX:
-        raise COSEError("too_long")
+        raise COSEError("over_limit")
     start = _START + bytes(kid)
     signature = yield from p256.sign_steps(secret, _digest(start[_PROTECTED_AT:], aad, payload))
     return b"".join((start, b"\xa0", size, bytes(payload), b"\x58\x40", signature))
@@ -61,7 +61,7 @@ def sign1_steps(payload, aad, secret, kid):
 def sign1(payload, aad, secret, kid):
     """The envelope of `payload`: signed with the 32-byte `secret` of the key named `kid` (8 bytes), bound to `aad`.
 
-    Raises COSEError("too_long") above 1,300 bytes, ValueError for a secret outside 1..n-1.
+    Raises COSEError("over_limit") above 1,300 bytes, ValueError for a secret outside 1..n-1.
     """
     return p256.run(sign1_steps(payload, aad, secret, kid))
 
@@ -70,7 +70,7 @@ def parse(envelope):
     """(kid, protected, payload, signature) as memoryviews of `envelope`, unverified; kid as bytes. Raises COSEError."""
     view = memoryview(envelope)
     if len(view) > ENVELOPE_BYTES_MAX:
-        raise COSEError("too_long")
+        raise COSEError("over_limit")
     if view[:_KID_AT] != _START or view[_UNPROTECTED_AT : _UNPROTECTED_AT + 1] != b"\xa0":
         raise COSEError("malformed")
     at = _UNPROTECTED_AT + 1
