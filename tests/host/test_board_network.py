@@ -86,7 +86,7 @@ def echo() -> Iterator[Echo]:
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VirtualBoard]:
-    with VirtualBoard(tmp_path_factory.mktemp("board")) as board:
+    with VirtualBoard(tmp_path_factory.mktemp("board"), hosts={"broker.test": "127.0.0.1"}) as board:
         board.wait_for(lambda b: b.booted)
         yield board
 
@@ -209,3 +209,24 @@ def test_a_dead_peer_can_stay_silent_for_a_while(tmp_path_factory: pytest.TempPa
         board.wait_for(lambda b: len(echo.ended) > ended)
     assert echo.ended[-1][0] - cut >= 0.9
     assert echo.ended[-1][1] == "reset"
+
+
+def test_the_router_answers_for_names(board: VirtualBoard, echo: Echo) -> None:
+    with port(board) as run:
+        run(
+            "import network, socket\nw = network.WLAN(); w.active(True); w.connect('home')\n"
+            "def ask(name, kind=1):\n"
+            "  s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(1)\n"
+            "  s.connect(socket.getaddrinfo(w.ifconfig()[3], 53)[0][-1])\n"
+            "  s.send(b'\\x12\\x34\\1\\0\\0\\1\\0\\0\\0\\0\\0\\0' + b''.join(bytes([len(l)]) + l for l in name.split(b'.'))"
+            " + bytes([0, 0, kind, 0, 1]))\n"
+            "  r = s.recv(512); s.close(); return r"
+        )
+        reply = eval(run("print(ask(b'broker.test'))"))
+        assert reply[:12] == b"\x12\x34\x81\x80\0\1\0\1\0\0\0\0"
+        assert reply[-6:] == b"\0\4\x7f\0\0\1"
+        assert eval(run("print(ask(b'no.such.name.invalid'))"))[3] & 15 == 3
+        assert eval(run("print(ask(b'broker.test', 28))"))[6:8] == b"\0\0"
+        assert "EAGAIN" in run("try: ask(b'x' * 70)\nexcept OSError as e: print(e)")
+        run(f"s = socket.socket(); s.connect(socket.getaddrinfo('broker.test', {echo.port})[0][-1]); s.send(b'x')")
+        assert run("print(s.recv(1)); s.close()").strip() == "b'x'"

@@ -68,7 +68,7 @@ def test_pages_are_reclaimed_and_a_full_store_says_so() -> None:
     assert nvs.get_i32("a", "counter") == 1999
     assert Nvs(nor, 0, 3 * PAGE).get_blob("a", "kept") == LONG[:900]
     assert 2000 / 126 - 3 <= nor.erases <= 60
-    with pytest.raises(OSError, match="no space"):
+    with pytest.raises(OSError, match="no space"):  # noqa: PT012
         for n in range(20):
             nvs.set_blob("a", f"big{n}", LONG[:1000])
     again = Nvs(nor, 0, 3 * PAGE)

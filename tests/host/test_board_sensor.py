@@ -87,22 +87,29 @@ def test_the_fifo_fills_at_the_data_rate_and_keeps_the_newest(bench: Bench) -> N
     assert bench.get(FIFO_SRC)[0] == 10
     bench.now += 0.02
     assert bench.get(FIFO_SRC)[0] == WATERMARK | 11
-    bench.motion.feed([(n, 0, 0) for n in range(50)], 50, bench.now)
+    bench.motion.feed([(4 * n, 0, 0) for n in range(50)], 50, bench.now)
     bench.now += 1
     assert bench.get(FIFO_SRC)[0] == WATERMARK | OVERRUN | 31
-    xs = [x >> 4 for x, _, _ in bench.samples(32)]
+    xs = [x >> 6 for x, _, _ in bench.samples(32)]
     assert xs[-1] in (49, 48)
-    assert xs == list(range(xs[0], xs[0] + 31)) + [xs[-1]]
+    assert xs == [*list(range(xs[0], xs[0] + 31)), xs[-1]]
     assert bench.get(FIFO_SRC)[0] == EMPTY
 
 
 def test_one_read_takes_several_samples(bench: Bench) -> None:
     stream(bench)
-    bench.motion.feed([(n * 10, n, -n) for n in range(8)], 50, bench.now)
+    bench.motion.feed([(n * 40, n * 4, -n * 4) for n in range(8)], 50, bench.now)
     bench.now += 0.1601
     samples = bench.samples(8)
     assert len({x for x, _, _ in samples}) >= 7
     assert all(y * 10 == x and z == -y for x, y, z in samples)
+
+
+def test_the_fifo_holds_ten_bits(bench: Bench) -> None:
+    bench.motion.feed([(1003, -1001, 7)], 50, bench.now)
+    stream(bench)
+    bench.now += 0.1
+    assert [digit >> 4 for digit in bench.samples(1)[0]] == [1000, -1004, 4]
 
 
 def test_fifo_mode_stops_when_full_and_bypass_empties(bench: Bench) -> None:
@@ -111,7 +118,7 @@ def test_fifo_mode_stops_when_full_and_bypass_empties(bench: Bench) -> None:
     bench.motion.feed([(n, 0, 0) for n in range(200)], 50, bench.now)
     bench.now += 2
     assert bench.get(FIFO_SRC)[0] & OVERRUN
-    assert bench.samples(1)[0][0] >> 4 <= 1
+    assert bench.samples(1)[0][0] >> 4 <= 4
     bench.set(FIFO_CTRL, BYPASS)
     assert bench.get(FIFO_SRC)[0] == EMPTY
 

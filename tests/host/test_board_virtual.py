@@ -167,15 +167,15 @@ def test_the_accelerometer_answers_and_plays_what_it_is_fed(board: VirtualBoard)
         )
         assert run("print(i2c.scan(), i2c.readfrom_mem(0x19, 0x0F, 1))").strip() == "[25] b'3'"
         assert "ENODEV" in run("try: i2c.readfrom_mem(0x18, 0, 1)\nexcept OSError as e: print(e)")
-        board.feed([(100 * n, -8 * n, 1000) for n in range(20)], 50)
+        board.feed([(128 * n, -16 * n, 1000) for n in range(20)], 50)
         run("w(0x20, 0x47); w(0x23, 0xA8); w(0x24, 0x40); w(0x2E, 0x80 | 15)")
         board.wait_for(lambda b: int(run("print(level())")) >= 20)
         rows = eval(run("print([struct.unpack('<3h', i2c.readfrom_mem(0x19, 0xA8, 6)) for i in range(20)])"))
     digits = [tuple(value >> 4 for value in row) for row in rows]
-    ramp = [x for x, _, _ in digits if 0 < x < 1900 // 4]
+    ramp = [x for x, _, _ in digits if 0 < x < 608]
     assert len(ramp) >= 15
-    assert all(abs(later - earlier - 25) <= 1 or later == earlier for earlier, later in itertools.pairwise(ramp))
-    assert digits[-1] == (1900 // 4, -152 // 4, 250)
+    assert all(later - earlier in (0, 32, 64) for earlier, later in itertools.pairwise(ramp))
+    assert digits[-1] == (19 * 128 // 4, -19 * 16 // 4, 248)
 
 
 def test_watermark_interrupt_reaches_the_firmware(board: VirtualBoard) -> None:

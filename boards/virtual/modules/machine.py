@@ -42,14 +42,6 @@ def soft_reset():
     raise SystemExit
 
 
-def disable_irq():
-    return 0
-
-
-def enable_irq(state):
-    pass
-
-
 class Pin:
     IN = const(1)
     OUT = const(3)
@@ -159,9 +151,6 @@ class I2C:
 
     def writeto_mem(self, addr, memaddr, buf, *, addrsize=8):
         call(_hub.I2C_WRITE, addr, self._pins, memaddr | 0x100, buf)
-
-
-SoftI2C = I2C
 
 
 class WDT:

@@ -13,16 +13,21 @@ import struct
 from collections.abc import Coroutine
 from typing import Any
 
+from tryggport.board import nameserver
+
 _CHUNK = 1 << 16
 _QUEUE = 64
+_TRIES = 16
 _RESET = struct.pack("ii", 1, 0)
-Target = tuple[int, str, int]
+Target = tuple[str, int]
 
 
 class Network:
-    """`halfopen_s`: how long a dead board's connections stay open and silent towards the far side before they are reset."""
+    """`hosts` names addresses that the host does not know. `halfopen_s`: how long a dead board's connections stay open and
+    silent towards the far side before they are reset."""
 
-    def __init__(self, halfopen_s: float = 0.0) -> None:
+    def __init__(self, hosts: dict[str, str], halfopen_s: float = 0.0) -> None:
+        self._hosts = hosts
         self.halfopen_s = halfopen_s
         self.delay_ms = 0.0
         self.link = True
@@ -45,18 +50,30 @@ class Network:
         else:
             self._up.clear()
 
-    async def route(self, kind: int, host: str, port: int) -> int:
-        """The loopback port that leads to the target. Raises OSError when the name is unknown or the network is down."""
+    async def passing(self) -> None:
+        """Wait until the network is up."""
+        await self._up.wait()
+
+    async def route(self, host: str, port: int) -> int:
+        """The loopback port, of TCP and of UDP, that leads to the target.
+
+        Raises OSError when the name is unknown or the network is down.
+        """
         if not self.up:
             raise OSError("network down")
-        target = (kind, host, port)
+        target = (host, port)
         if target not in self._ports:
-            loop = asyncio.get_running_loop()
-            found = await loop.getaddrinfo(host, port, type=kind)
-            family, _, _, _, address = min(found, key=lambda entry: entry[0] != socket.AF_INET)
-            forward = self._tcp if kind == socket.SOCK_STREAM else self._udp
-            self._ports[target] = forward(family, address)
+            address = target if target == nameserver.ADDRESS else ((await self._resolve(host))[0], port)
+            self._ports[target] = self._open(address)
         return self._ports[target]
+
+    async def _resolve(self, host: str) -> list[str]:
+        """Dotted quads. Raises OSError."""
+        known = self._hosts.get(host, host)
+        found = await asyncio.get_running_loop().getaddrinfo(
+            known, None, family=socket.AF_INET, type=socket.SOCK_STREAM
+        )
+        return [str(entry[4][0]) for entry in found]
 
     def drop_board(self) -> None:
         """The board has lost its power: its connections die without a word to the far side."""
@@ -70,27 +87,33 @@ class Network:
         for each in self._sockets:
             each.close()
 
-    def _listen(self, kind: int) -> socket.socket:
-        listener = socket.socket(socket.AF_INET, kind)
-        listener.setblocking(False)
-        listener.bind(("127.0.0.1", 0))
-        self._sockets.append(listener)
-        return listener
+    def _open(self, address: Target) -> int:
+        """A TCP listener and a UDP socket on one port, for the firmware may ask for an address before it knows for what."""
+        for _ in range(_TRIES):
+            listener = _bound(socket.SOCK_STREAM, 0)
+            port = int(listener.getsockname()[1])
+            try:
+                datagrams = _bound(socket.SOCK_DGRAM, port)
+            except OSError:
+                listener.close()
+                continue
+            listener.listen(16)
+            self._sockets += [listener, datagrams]
+            self._spawn(self._accept(listener, address))
+            self._spawn(
+                self._names(datagrams) if address == nameserver.ADDRESS else self._datagrams(datagrams, address)
+            )
+            return port
+        raise OSError("no free port")
 
-    def _tcp(self, family: int, address: Any) -> int:
-        listener = self._listen(socket.SOCK_STREAM)
-        listener.listen(16)
-        self._spawn(self._accept(listener, family, address))
-        return int(listener.getsockname()[1])
-
-    async def _accept(self, listener: socket.socket, family: int, address: Any) -> None:
+    async def _accept(self, listener: socket.socket, address: Target) -> None:
         loop = asyncio.get_running_loop()
         while True:
             near, _ = await loop.sock_accept(listener)
-            self._spawn(self._serve(near, family, address))
+            self._spawn(self._serve(near, address))
 
-    async def _serve(self, near: socket.socket, family: int, address: Any) -> None:
-        far = socket.socket(family, socket.SOCK_STREAM)
+    async def _serve(self, near: socket.socket, address: Target) -> None:
+        far = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         far.setblocking(False)
         for end in (near, far):
             end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -103,52 +126,53 @@ class Network:
             near.close()
             far.close()
 
-    def _udp(self, family: int, address: Any) -> int:
-        listener = self._listen(socket.SOCK_DGRAM)
-        self._spawn(self._datagrams(listener, family, address))
-        return int(listener.getsockname()[1])
-
-    async def _datagrams(self, listener: socket.socket, family: int, address: Any) -> None:
+    async def _names(self, near: socket.socket) -> None:
         loop = asyncio.get_running_loop()
-        ways: dict[Any, socket.socket] = {}
         while True:
-            data, source = await loop.sock_recvfrom(listener, _CHUNK)
+            query, source = await loop.sock_recvfrom(near, _CHUNK)
+            with contextlib.suppress(ValueError):
+                self._spawn(self._datagram(near, source, await nameserver.answer(query, self._resolve), trips=2))
+
+    async def _datagrams(self, near: socket.socket, address: Target) -> None:
+        loop = asyncio.get_running_loop()
+        ways: dict[Target, socket.socket] = {}
+        while True:
+            data, source = await loop.sock_recvfrom(near, _CHUNK)
             if source not in ways:
-                ways[source] = far = socket.socket(family, socket.SOCK_DGRAM)
+                ways[source] = far = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
                 far.setblocking(False)
                 self._sockets.append(far)
-                with contextlib.suppress(OSError):
-                    far.connect(address)
-                self._spawn(self._answers(far, listener, source))
-            self._spawn(self._datagram(ways[source], None, data))
+                self._spawn(self._answers(far, near, source))
+            self._spawn(self._datagram(ways[source], address, data))
 
-    async def _answers(self, far: socket.socket, listener: socket.socket, source: Any) -> None:
+    async def _answers(self, far: socket.socket, near: socket.socket, source: Target) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            try:
-                data = await loop.sock_recv(far, _CHUNK)
-            except ConnectionError:
-                continue
-            self._spawn(self._datagram(listener, source, data))
+            self._spawn(self._datagram(near, source, await loop.sock_recv(far, _CHUNK)))
 
-    async def _datagram(self, to: socket.socket, address: Any, data: bytes) -> None:
+    async def _datagram(self, to: socket.socket, address: Target, data: bytes, trips: int = 1) -> None:
         """One datagram on its way; it is lost when the network is down at either end of the delay."""
         if self.up:
-            await asyncio.sleep(self.delay_ms / 2000)
+            await asyncio.sleep(trips * self.delay_ms / 2000)
         if self.up:
             with contextlib.suppress(OSError):
-                if address is None:
-                    to.send(data)
-                else:
-                    to.sendto(data, address)
-
-    async def passing(self) -> None:
-        await self._up.wait()
+                to.sendto(data, address)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _bound(kind: int, port: int) -> socket.socket:
+    bound = socket.socket(socket.AF_INET, kind)
+    bound.setblocking(False)
+    try:
+        bound.bind(("127.0.0.1", port))
+    except OSError:
+        bound.close()
+        raise
+    return bound
 
 
 class _Connection:
@@ -165,7 +189,7 @@ class _Connection:
         if self._work:
             self._work.cancel()
 
-    async def run(self, address: Any) -> None:
+    async def run(self, address: Target) -> None:
         self._work = asyncio.get_running_loop().create_task(self._forward(address))
         try:
             await asyncio.wait([self._work])
@@ -176,7 +200,7 @@ class _Connection:
         if self._halfopen_s is not None:
             self._reset()
 
-    async def _forward(self, address: Any) -> None:
+    async def _forward(self, address: Target) -> None:
         loop = asyncio.get_running_loop()
         await self._network.passing()
         await asyncio.sleep(self._network.delay_ms / 1000)

@@ -51,6 +51,7 @@ class Options:
     flash_time: bool = False
     cold_clock: bool = False
     halfopen_s: float = 0.0
+    hosts: dict[str, str] = field(default_factory=dict)
     env: dict[str, str] = field(default_factory=dict)
 
 
@@ -71,7 +72,7 @@ class BoardHost:
         self.pins = Pins(names, self.now_ms, self._interrupt, self._pin_changed)
         self.motion = Motion()
         self.sensor = Lis3dh(self.motion, time.monotonic, self._int1)
-        self.network = Network(options.halfopen_s)
+        self.network = Network(options.hosts, options.halfopen_s)
         self.terminal = Terminal(folder / "console.log", self._child_ended)
         self.child: children.Child | None = None
         self.cut: Cut | None = None

@@ -20,6 +20,7 @@ _RATES_HZ = (0, 1, 10, 25, 50, 100, 200, 400, 1620, 1344)
 _RESET_VALUES = {_WHO_AM_I: 0x33, 0x1E: 0x10, _CTRL1: 0x07}
 # (mg per digit of full scale 2, 4, 8, 16 g; unused low bits) of the low-power, normal and high-resolution modes
 _LOW_POWER, _NORMAL, _HIGH_RESOLUTION = ((16, 32, 64, 192), 8), ((4, 8, 16, 48), 6), ((1, 2, 4, 12), 4)
+_FIFO_SHIFT = 6  # the FIFO holds 10 bits of each axis
 _BYPASS, _STOP_WHEN_FULL = 0, 1
 
 
@@ -138,6 +139,8 @@ class Lis3dh:
             max(-limit, min(limit - 1, round(value / mg[scale]))) if axes >> axis & 1 else 0
             for axis, value in enumerate(sample)
         ]
+        if self._fifo_mode != _BYPASS and shift < _FIFO_SHIFT:
+            digits = [digit >> _FIFO_SHIFT - shift << _FIFO_SHIFT - shift for digit in digits]
         return b"".join((digit << shift).to_bytes(2, "little", signed=True) for digit in digits)
 
     def _sample(self, raw: bytes) -> None:

@@ -210,7 +210,7 @@ class Nvs:
     def _new_page(self) -> None:
         """Close the active page, open a blank one, and see that another blank one remains."""
         blank = self._blank()
-        if not blank or len(blank) == 1 and self._emptiest()[0] > _ENTRIES - 2:
+        if not blank or (len(blank) == 1 and self._emptiest()[0] > _ENTRIES - 2):
             raise OSError(_NO_SPACE, "no space")
         if self._active is not None:
             self._set_state(self._active, _FULL)

@@ -177,7 +177,7 @@ def _link(board: BoardHost, request: Request) -> Result:
 def _route(board: BoardHost, request: Request) -> NoReturn:
     async def resolve() -> None:
         try:
-            request.reply(await board.network.route(request.arg, _name(request.data), request.a))
+            request.reply(await board.network.route(_name(request.data), request.a))
         except (OSError, UnicodeError):
             request.fail(_UNREACHABLE)
 

@@ -31,6 +31,7 @@ class VirtualBoard:
     flash_time  erases and programs take the time that NOR flash takes
     clock       "host": the RTC is right at power-on · "cold": it starts at 2000-01-01, for mbedTLS too (needs libfaketime)
     image       a flash image to start from, copied over flash.bin
+    hosts       names that the board's network knows besides the host's, name to dotted quad
     halfopen_s  how long the far side of a connection hears nothing after a power cut before it is reset
     env         further environment of the interpreter
 
@@ -46,6 +47,7 @@ class VirtualBoard:
         flash_time: bool = False,
         clock: str = "host",
         image: Path | None = None,
+        hosts: dict[str, str] | None = None,
         halfopen_s: float = 0.0,
         env: dict[str, str] | None = None,
     ) -> None:
@@ -53,7 +55,7 @@ class VirtualBoard:
             raise TryggError(f"The clock of a virtual board is host or cold, not {clock}.", usage=True)
         self.folder = Path(folder).resolve()
         self.definition = boards.load(board)
-        self._options = Options(heap, flash_time, clock == "cold", halfopen_s, env or {})
+        self._options = Options(heap, flash_time, clock == "cold", halfopen_s, hosts or {}, env or {})
         self._image = image
         self._callbacks: list[Callable[[Event], None]] = []
         self._log: list[Event] = []
