@@ -1,11 +1,13 @@
 """Keys and certificates, with OpenSSL's command line as the independent reader."""
 
+import json
 import os
 import shutil
 import stat
 import subprocess
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from cryptography import x509
@@ -200,3 +202,41 @@ def test_pki_runs_where_there_are_no_terminals(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", script, tmp_path / "pki"], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "4"
+
+
+def test_the_command_line_makes_and_shows_a_PKI(tmp_path):
+    command = str(Path(sys.executable).parent / "tryggport")
+
+    def run(*arguments):
+        done = subprocess.run([command, "pki", *map(str, arguments)], capture_output=True, text=True)
+        return done.returncode, done.stdout, done.stderr
+
+    folder = tmp_path / "pki"
+    secret = tmp_path / "passphrase"
+    secret.write_text("correct horse\n")
+    code, out, _ = run("init", "--dir", folder, "--broker-name", "mqtt.example.org", "--passphrase-file", secret)
+    assert code == 0
+    assert out.startswith(f"The PKI is in {folder}.")
+    code, out, _ = run("show", "--dir", folder, "--json")
+    report = json.loads(out)
+    assert code == 0
+    assert [c["name"] for c in report["certificates"]] == ["root", "device-ca", "broker", "reception"]
+    assert [k["roles"] for k in report["trust"]["keys"]] == [1, 8]
+    assert "root        key" in run("show", "--dir", folder)[1]
+    assert run("init", "--dir", folder) == (
+        1, "", f"tryggport: There is a PKI in {folder} already.\n  Nothing was overwritten. Name another folder.\n"
+    )  # fmt: skip
+    missing = tmp_path / "none"
+    assert run("show", "--dir", missing) == (
+        1, "", f"tryggport: {missing / 'root.pem'} does not exist.\n  Make the keys first: tryggport pki init --dir DIR\n"
+    )  # fmt: skip
+    assert run("init", "--dir", tmp_path / "new", "--broker-name", "two words") == (
+        2, "", "tryggport: 'two words' is not a host name or address.\n"
+    )  # fmt: skip
+    assert not (tmp_path / "new").exists()
+    assert run("init")[0] == 2
+    (tmp_path / "file").write_text("")
+    assert run("init", "--dir", tmp_path / "file" / "pki") == (
+        1, "", f"tryggport: The folder {tmp_path / 'file' / 'pki'} cannot be made: Not a directory.\n"
+        "  Name another folder.\n"
+    )  # fmt: skip

@@ -92,7 +92,7 @@ def test_what_decodes_was_the_only_encoding_of_its_value(data):
 
 
 @given(st.binary(max_size=1200), gateway_ids, st.sampled_from(topics.UP))
-def test_TP_WIR_003_an_envelope_opens_on_its_own_topic(payload, gateway, leaf):
+def test_TP_WIR_003_TP_BND_002_an_envelope_opens_on_its_own_topic(payload, gateway, leaf):
     sealed = KEY.seal(payload, topics.topic(gateway, leaf))
     assert len(sealed) <= MAX_ENVELOPE
     envelope = Envelope.from_bytes(sealed)
@@ -168,7 +168,7 @@ def test_TP_WIR_018_a_status_survives_the_wire(status):
     assert Status.from_bytes(status.to_bytes()) == status
 
 
-def test_TP_WIR_007_an_event_over_1100_bytes_cannot_be_made():
+def test_TP_WIR_007_TP_BND_003_an_event_over_1100_bytes_cannot_be_made():
     data = {key: bytes(64) for key in range(100, 117)}
     values = {"gateway": "kitchen-7", "epoch": bytes(8), "seq": 0, "boot": 1, "uptime_ms": 0, "kind": 1}
     assert MAX_EVENT - 100 < len(Event(**values, data=dict(list(data.items())[:-2])).to_bytes()) <= MAX_EVENT

@@ -4,6 +4,7 @@ import itertools
 import json
 import signal
 import sqlite3
+import threading
 import time
 from datetime import timedelta
 
@@ -13,6 +14,9 @@ from tryggport import pki
 from tryggport.errors import TryggError
 from tryggport.pki import files
 from tryggport.pki.authority import Names, issue_broker, load_issuer
+from tryggport.reception import Reception
+from tryggport.reception.link import RECEIVE_MAXIMUM
+from tryggport.reception.service import MAX_BATCH
 from tryggport.sim.broker import mosquitto
 from tryggport.wire import kinds, topics
 
@@ -80,7 +84,34 @@ def test_alarms_of_the_hours_without_a_reception_are_waiting(site):  # noqa: F81
                 receipt = gateway.receipt()
                 assert receipt.outcome == STORED
                 settled |= {seq for r in receipt.ranges for seq in range(r.first, r.last + 1)}
-    assert site.names().count("commit.end") < 300  # in batches
+    sizes = [detail["events"] for name, detail in site.steps if name == "commit.begin"]
+    assert sum(sizes) == 300
+    assert 1 < max(sizes) <= MAX_BATCH == 200  # TP-BND-018
+
+
+def test_a_reception_that_stalls_is_sent_no_more_than_it_asked_for(site):  # noqa: F811
+    """TP-BND-019: the rest stays with the broker, which keeps it on disk, and nothing is lost when the reception ends."""
+    gateway = site.gateway()
+    stalled, go_on = threading.Event(), threading.Event()
+    count = RECEIVE_MAXIMUM + 200
+
+    def on_step(name, detail):
+        if name == "received":
+            stalled.set()
+            go_on.wait(60)
+
+    reception = Reception(site.pki, site.url, site.host, site.port, on_step=on_step)
+    with site.connected(gateway), reception:
+        payloads = [gateway.seal(gateway.event(kinds.MAINS, severity=2), leaf=topics.EVENT) for _ in range(count)]
+        for payload in payloads:
+            gateway.post(payload, topics.EVENT)
+        assert stalled.wait(10)
+        waiting = reception._link._arrived
+        assert site.wait_for(lambda: waiting.qsize() == RECEIVE_MAXIMUM - 1)
+        time.sleep(0.3)
+        assert waiting.qsize() == RECEIVE_MAXIMUM - 1  # and one in hand
+        go_on.set()
+        assert site.wait_for(lambda: site.count("events") == count, timeout_s=30)
 
 
 def test_the_reception_comes_back_after_the_broker(tmp_path):
@@ -116,6 +147,23 @@ def test_a_locked_database_ends_the_reception_and_the_alarm_waits_with_the_broke
             lock.close()
         assert site.count("events") == 0
         assert gateway.receipts.empty()
+        with site.reception():
+            assert gateway.receipt().outcome == STORED
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_reception_that_went_deaf_says_so_and_ends(site):  # noqa: F811
+    """The thread of the MQTT library dies on a packet; a service that hangs on in silence would be worse than none."""
+    gateway = site.gateway()
+    with site.connected(gateway):
+        reception = site.reception()
+        reception.__enter__()
+        reception._link._client.on_message = lambda *_: 1 / 0
+        gateway.send(gateway.event())
+        reception._thread.join(10)
+        assert not reception._thread.is_alive()
+        with pytest.raises(TryggError, match="The connection to the broker died"):
+            reception.__exit__(None, None, None)
         with site.reception():
             assert gateway.receipt().outcome == STORED
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 
-import click
 import typer
 
 from tryggport.cli import board, cases, demo, events, falls, flash, pki, provision, reception
 from tryggport.errors import TryggError
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="Flash, provision, receive and test Tryggport gateways.")
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, help="Flash, provision, receive and test Tryggport gateways."
+)
 
 TECHNICIAN, MUNICIPALITY, CENTRE, QA, EVERYONE = "Technician", "Municipality", "Alarm centre", "QA", "Everyone"
 app.command("flash", rich_help_panel=TECHNICIAN)(flash.command)
@@ -27,12 +28,7 @@ app.command("demo", rich_help_panel=EVERYONE)(demo.command)
 def main() -> None:
     """Runs the command line; exit code 0 ok, 1 failed, 2 usage."""
     try:
-        sys.exit(app(standalone_mode=False))
+        app()
     except TryggError as e:
         print(f"tryggport: {e.message}" + (f"\n  {e.hint}" if e.hint else ""), file=sys.stderr)
         sys.exit(2 if e.usage else 1)
-    except click.ClickException as e:
-        e.show()
-        sys.exit(e.exit_code)
-    except (click.Abort, KeyboardInterrupt):
-        sys.exit(130)

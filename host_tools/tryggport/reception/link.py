@@ -58,6 +58,7 @@ class Link:
         self._connection = 0
         self._ready = False
         self._closed = threading.Event()
+        self._network: threading.Thread | None = None
         client = paho.Client(CallbackAPIVersion.VERSION2, client_id=CLIENT_ID, protocol=paho.MQTTv5, manual_ack=True)
         client.tls_set_context(_tls(pki_dir))
         client.max_inflight_messages_set(RECEIPTS_IN_FLIGHT)
@@ -87,7 +88,10 @@ class Link:
             raise TryggError(
                 f"No broker answers at {host}:{port}: {why}.", "Start it, or name it with --broker."
             ) from None
+        before = set(threading.enumerate())
         self._client.loop_start()
+        new = set(threading.enumerate()) - before
+        self._network = next((thread for thread in new if thread.name.startswith("paho")), None)
         try:
             wrong = self._outcome.get(timeout=CONNECT_TIMEOUT_S)
         except queue.Empty:
@@ -103,10 +107,12 @@ class Link:
         self._client.loop_stop()
 
     def take(self, timeout_s: float) -> Message | None:
-        """The next message, or None; `timeout_s` 0 does not wait."""
+        """The next message, or None; `timeout_s` 0 does not wait. Raises TryggError when the network thread has died."""
         try:
             return self._arrived.get(timeout_s > 0, timeout_s or None)
         except queue.Empty:
+            if self._network is not None and not self._network.is_alive():
+                raise TryggError("The connection to the broker died of a fault in this program.", _RESTART) from None
             return None
 
     def publish(self, topic: str, payload: bytes) -> int:
@@ -168,6 +174,7 @@ def _send_at_once(_c: Any, _u: Any, sock: Any) -> None:
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
+_RESTART = "Nothing is lost. Start the reception again, and report the lines above."
 _DOUBT = "Was the broker set up with the certificates of the same PKI (client-cas.pem)?"
 
 

@@ -38,8 +38,9 @@ def keep_status(tx: Connection, status: Status, retained: bool, at_ms: int) -> N
 
 
 def _row(status: Status) -> dict[str, Any]:
-    """The columns; integers of the wire have 64 bits without sign, those of databases one less."""
+    """The columns. Integers of the wire have 64 bits without sign, those of databases one less; PostgreSQL takes no NUL."""
     row = {field.name: getattr(status, field.name) for field in fields(status)}
+    row["firmware"] = status.firmware.replace("\0", "?")
     return {name: min(value, COLUMN_MAX) if type(value) is int else value for name, value in row.items()}
 
 

@@ -108,11 +108,15 @@ class Gateway:
             client.loop_stop()
             self._client = None
 
-    def publish(self, payload: bytes, leaf: str = topics.ALARM, gateway: str = "", *, retain: bool = False) -> str:
-        """Publishes at QoS 1 and waits for the PUBACK, whose reason it returns; `gateway`: on the topic of another."""
+    def post(self, payload: bytes, leaf: str = topics.ALARM, gateway: str = "", *, retain: bool = False) -> int:
+        """Publishes at QoS 1 and returns the packet identifier without waiting."""
         if self._client is None:
             raise TryggError(f"The gateway {self.id} is not connected.")
-        packet_id = self._client.publish(topics.topic(gateway or self.id, leaf), payload, qos=1, retain=retain).mid
+        return self._client.publish(topics.topic(gateway or self.id, leaf), payload, qos=1, retain=retain).mid
+
+    def publish(self, payload: bytes, leaf: str = topics.ALARM, gateway: str = "", *, retain: bool = False) -> str:
+        """Publishes at QoS 1 and waits for the PUBACK, whose reason it returns; `gateway`: on the topic of another."""
+        packet_id = self.post(payload, leaf, gateway, retain=retain)
         with self._acknowledged:
             if not self._acknowledged.wait_for(lambda: packet_id in self._reasons, CONNECT_TIMEOUT_S):
                 raise TryggError(f"The broker does not acknowledge what {self.id} published.")

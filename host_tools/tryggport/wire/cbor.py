@@ -70,11 +70,14 @@ def _checked(data: bytes, encode_again: Callable[[Any], bytes]) -> Any:
 def _refuse_unplain(value: Any) -> None:
     kind = type(value)
     if kind is dict:
-        for key, item in value.items():
+        for key in value:
             _refuse_unplain(key)
+        value = value.values()
+    elif kind is not list:
+        value = (value,)
+    for item in value:
+        kind = type(item)
+        if kind is dict or kind is list:
             _refuse_unplain(item)
-    elif kind is list:
-        for item in value:
-            _refuse_unplain(item)
-    elif kind not in PLAIN or (kind is int and not -LARGEST - 1 <= value <= LARGEST):
-        raise CborError(f"{kind.__name__} has no place on the wire")
+        elif kind not in PLAIN or (kind is int and not -LARGEST - 1 <= item <= LARGEST):
+            raise CborError(f"{kind.__name__} has no place on the wire")
