@@ -96,6 +96,12 @@ def test_only_the_owner_can_use_the_socket(board: VirtualBoard) -> None:
     assert stat.S_IMODE((board.folder / "ctl.sock").stat().st_mode) == 0o600
 
 
+def test_two_boards_do_not_share_a_flash(board: VirtualBoard) -> None:
+    with pytest.raises(TryggError, match="already"):
+        VirtualBoard(board.folder).start()
+    assert control.ask(board.folder, "state")["powered"] is True
+
+
 def test_no_board_no_answer(tmp_path: Path) -> None:
     with pytest.raises(TryggError, match="No virtual board runs"):
         control.ask(tmp_path, "state")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 from pathlib import Path
 
 from tryggport.board.nor import Nor
@@ -10,11 +11,22 @@ from tryggport.errors import TryggError
 
 
 class Flash:
-    """`path` holds the bytes. A file that is new, or blank where the partition table belongs, gets the table `default`."""
+    """`path` holds the bytes; `image` replaces them first. A blank flash, or one without a partition table, gets `default`.
+    Raises TryggError when another board has the file open."""
 
-    def __init__(self, path: Path, size: int, default: list[partitions.Partition]) -> None:
+    def __init__(self, path: Path, size: int, default: list[partitions.Partition], image: Path | None = None) -> None:
         path.touch(mode=0o600)
         self._file = path.open("r+b", buffering=0)
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as e:
+            self._file.close()
+            raise TryggError(
+                f"A virtual board runs in {path.parent} already.", "Use another folder, or end that one."
+            ) from e
+        if image:
+            self._file.truncate(0)
+            self._file.write(image.read_bytes())
         self.nor = Nor(size, file=self._file)
         if not self.read(partitions.TABLE_OFFSET, partitions.TABLE_BYTES).strip(b"\xff"):
             self.nor.program(partitions.TABLE_OFFSET, partitions.to_bytes(default))

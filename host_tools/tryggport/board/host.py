@@ -53,6 +53,7 @@ class Options:
     halfopen_s: float = 0.0
     hosts: dict[str, str] = field(default_factory=dict)
     env: dict[str, str] = field(default_factory=dict)
+    image: Path | None = None
 
 
 class BoardHost:
@@ -65,7 +66,7 @@ class BoardHost:
         self._loop = asyncio.get_running_loop()
         self.clock = Clock(folder, options.cold_clock)
         self.unique_id = _unique_id(folder / "board.json")
-        self.flash = Flash(folder / "flash.bin", definition.flash_bytes, definition.partitions)
+        self.flash = Flash(folder / "flash.bin", definition.flash_bytes, definition.partitions, options.image)
         self.nvs: Nvs | None = None
         names = {number: name for name, number in definition.wiring["pins"].items()}
         names[definition.wiring["accelerometer"]["int1"]] = "accelerometer_int1"
@@ -222,6 +223,9 @@ class BoardHost:
         self._loop.call_soon(self.terminal.listening)
         raw = self.terminal.raw and self.cause == SOFT_RESET
         return struct.pack("<BBq", self.cause, raw, self.clock.offset_ms) + self.unique_id
+
+    def later_ms(self, ms: float, function: Callable[..., None], *args: object) -> None:
+        self._loop.call_later(ms / 1000, function, *args)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = self._loop.create_task(work)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -55,12 +54,11 @@ class VirtualBoard:
             raise TryggError(f"The clock of a virtual board is host or cold, not {clock}.", usage=True)
         self.folder = Path(folder).resolve()
         self.definition = boards.load(board)
-        self._options = Options(heap, flash_time, clock == "cold", halfopen_s, hosts or {}, env or {})
-        self._image = image
+        self._options = Options(heap, flash_time, clock == "cold", halfopen_s, hosts or {}, env or {}, image)
         self._callbacks: list[Callable[[Event], None]] = []
         self._log: list[Event] = []
         self._changed = threading.Condition()
-        self._loop = asyncio.new_event_loop()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._host: BoardHost | None = None
         self._control: Control | None = None
@@ -74,8 +72,7 @@ class VirtualBoard:
     def start(self) -> Self:
         """Make the board and switch it on; its port can be opened when this returns. Raises TryggError."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        if self._image:
-            shutil.copyfile(self._image, self.folder / "flash.bin")
+        self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="virtual board", daemon=True)
         self._thread.start()
         try:
@@ -87,7 +84,7 @@ class VirtualBoard:
 
     def stop(self) -> None:
         """Switch it off for good; flash.bin and console.log stay."""
-        if self._thread is None:
+        if self._thread is None or self._loop is None:
             return
         asyncio.run_coroutine_threadsafe(self._unmake(), self._loop).result(_ANSWER_S)
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -107,10 +104,11 @@ class VirtualBoard:
     async def _unmake(self) -> None:
         if self._control:
             await self._control.close()
+            self._control = None
         if self._host:
             await self._host.close()
             self._host = None
-        (self.folder / "tty").unlink(missing_ok=True)
+            (self.folder / "tty").unlink(missing_ok=True)
 
     @property
     def _board(self) -> BoardHost:
@@ -119,8 +117,8 @@ class VirtualBoard:
         return self._host
 
     def _in_loop(self, function: Callable[[BoardHost], T]) -> T:
-        """The function's result, run in the board's own thread."""
-        if threading.current_thread() is self._thread:
+        """The function's result, run in the board's own thread. Raises TryggError when the board is not there."""
+        if self._loop is None or threading.current_thread() is self._thread:
             return function(self._board)
         answer: Future[T] = Future()
 
@@ -227,7 +225,7 @@ class VirtualBoard:
     def press(self, name: str, ms: float = 80) -> None:
         """Press a button for `ms`; returns at once."""
         self.hold(name)
-        self._in_loop(lambda board: self._loop.call_later(ms / 1000, self._button, name, 1))
+        self._in_loop(lambda board: board.later_ms(ms, self._button, name, 1))
 
     def _button(self, name: str, level: int) -> None:
         number = self.definition.wiring["pins"].get(name if name.endswith("_button") else f"{name}_button")
