@@ -47,6 +47,7 @@ class Chain:
         self._tell = tell
         self._board_options = board_options
         self._stack = ExitStack()
+        self._reception: Reception | None = None
         self._light: Signal | None = None
         self._closing = threading.Event()
 
@@ -68,7 +69,8 @@ class Chain:
         self._tell("keys and certificates made")
         self.broker = self._start_broker()
         self._tell(f"broker {self.broker_kind} on 127.0.0.1:{self.broker.port}, TLS with client certificates")
-        self.reception = self._stack.enter_context(self.new_reception())
+        self.start_reception()
+        self._stack.callback(self.stop_reception)
         self._tell("reception connected, database opened")
         flash = self.folder / "virtual.bin"
         flash.write_bytes(image.flash_image(boards.load("virtual")))
@@ -90,12 +92,19 @@ class Chain:
         start = brokers.mosquitto if self.broker_kind == "mosquitto" else brokers.iotcore_broker
         return self._stack.enter_context(start(self.folder / "broker", self.pki_folder, brokers.free_port()))
 
-    def new_reception(self) -> Reception:
-        """A reception on this chain's database and broker; it serves while its context is open."""
-        return Reception(
+    def start_reception(self) -> None:
+        """A reception on this chain's database and broker."""
+        self._reception = Reception(
             self.pki_folder, self.database_url, self.broker.host, self.broker.port,
             on_step=self._on_reception, say=lambda sentence: None,
         )  # fmt: skip
+        self._reception.__enter__()
+
+    def stop_reception(self) -> None:
+        """Stops it as a service manager would; harmless when it has stopped."""
+        if self._reception is not None:
+            reception, self._reception = self._reception, None
+            reception.__exit__()
 
     # What happens.
 
