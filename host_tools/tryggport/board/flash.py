@@ -11,7 +11,7 @@ from tryggport.errors import TryggError
 
 
 class Flash:
-    """`path` holds the bytes; `image` replaces them first. A blank flash, or one without a partition table, gets `default`.
+    """`path` holds the bytes; `image` replaces them first. A flash that is blank at 0x8000 gets `default`.
     Raises TryggError when another board has the file open."""
 
     def __init__(self, path: Path, size: int, default: list[partitions.Partition], image: Path | None = None) -> None:
