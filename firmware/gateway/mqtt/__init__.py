@@ -3,7 +3,7 @@
     import asyncio, ssl
     from gateway.mqtt import Client, tls_opener
 
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # tls_opener makes it verify the broker
     context.load_verify_locations("ca.der")
     context.load_cert_chain("me.der", "me.key.der")
 

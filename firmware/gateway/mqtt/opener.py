@@ -12,6 +12,7 @@ import random
 import socket
 from asyncio import core
 from errno import EINPROGRESS
+from ssl import CERT_REQUIRED
 
 from micropython import const
 
@@ -102,16 +103,21 @@ async def resolve(host, servers, known):
 def tls_opener(addresses, context, server_hostname=None, servers=nameservers, known=None):
     """Opener over TLS, or over plain TCP when `context` is None.
 
-    `addresses`: [(name or dotted quad, port), …] · `context`: one SSLContext, used for every connection · `server_hostname`: the
-    name that the certificate must have · `servers`: name servers ("ip" or ("ip", port)) or a callable that returns them ·
+    `addresses`: [(name or dotted quad, port), …] · `context`: one SSLContext, used for every connection and made to verify the
+    server's certificate, which MicroPython's default leaves out · `server_hostname`: the name that the certificate must have · `servers`: name servers ("ip" or ("ip", port)) or a callable that returns them ·
     `known`: dict of last good addresses, to be saved and given again by those who want that.
     """
     turn = 0
+    sock = None
     known = {} if known is None else known
+    if context:
+        context.verify_mode = CERT_REQUIRED
 
     async def connect(attempt):
-        nonlocal turn
+        nonlocal turn, sock
         turn += attempt > 0
+        if sock:
+            sock.close()  # a failed handshake has parted the TLS stream from it
         host, port = addresses[turn % len(addresses)]
         found = await resolve(host, servers, known)
         sock = socket.socket()
@@ -126,7 +132,7 @@ def tls_opener(addresses, context, server_hostname=None, servers=nameservers, kn
             await writable(sock)
             if context:
                 gc.collect()  # mbedTLS wants large blocks
-                sock = context.wrap_socket(sock, server_hostname=server_hostname, do_handshake_on_connect=False)
+                return context.wrap_socket(sock, server_hostname=server_hostname, do_handshake_on_connect=False)
             return sock
         except BaseException:
             sock.close()
