@@ -39,6 +39,15 @@ _CAUSES = {
 }
 
 
+# What mbedTLS says of a handshake, and what to do about it.
+_ADVICE = (
+    ("not correctly signed", "another authority's broker; check the address, or provision the gateway for this one"),
+    ("has expired", "renew the broker's certificate"),
+    ("starts in the future", "the gateway's clock is behind; provision it again"),
+    ("does not match", "the broker's certificate is for another name; check the address"),
+)
+
+
 def log(text):
     """One line on the serial port, stamped with ms since boot. Never a key, never a person."""
     print("%9d %s" % (time.ticks_ms(), text))
@@ -155,7 +164,11 @@ class App:
         asyncio.create_task(self.uplink.publish_signed("status", self.status(True), retain=True))
 
     def disconnected(self, reason):
-        log("mqtt: %s" % reason)
+        text = " ".join(str(reason).split())
+        for sign, advice in _ADVICE:
+            if sign in text:
+                text += ": " + advice
+        log("mqtt: " + text)
         self.home.online = False
         self.show()
 

@@ -21,6 +21,7 @@ from tryggport.pki import authority, files
 from tryggport.wire import cbor
 from tryggport.wire.envelope import SigningKey
 
+SENSORS = ("waist", "pocket", "pendant")
 CONFIG_AAD = "trygg/1/config"
 
 
@@ -45,6 +46,10 @@ def provision(
     `progress` is called with the name of each step. Raises TryggError; the gateway then works as before.
     """
     pki.check_gateway_id(placement.gateway)
+    if placement.sensor not in SENSORS:
+        raise TryggError(
+            f"A fall sensor cannot be worn at the {placement.sensor}.", f"Choose {', '.join(SENSORS[:-1])} or {SENSORS[-1]}.", usage=True
+        )
     settings = _common_files(placement, pki_folder)
     with Link(port) as link:
         progress("hello")

@@ -6,7 +6,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any, Self
 
@@ -48,6 +48,7 @@ class Chain:
         self._board_options = board_options
         self._stack = ExitStack()
         self._reception: Reception | None = None
+        self._broker: AbstractContextManager[brokers.Broker] | None = None
         self._light: Signal | None = None
         self._closing = threading.Event()
 
@@ -67,7 +68,9 @@ class Chain:
         if not self.pki_folder.exists():
             pki.init(self.pki_folder)
         self._tell("keys and certificates made")
-        self.broker = self._start_broker()
+        self._port = brokers.free_port()
+        self.start_broker()
+        self._stack.callback(self.stop_broker)
         self._tell(f"broker {self.broker_kind} on 127.0.0.1:{self.broker.port}, TLS with client certificates")
         self.start_reception()
         self._stack.callback(self.stop_reception)
@@ -88,9 +91,17 @@ class Chain:
                 f"The gateway did not come on line in {ONLINE_S:g} s; its console:\n{self.board.console()}"
             )
 
-    def _start_broker(self) -> brokers.Broker:
+    def start_broker(self, pki_folder: Path | None = None) -> None:
+        """The broker, always on the same port; with the certificates of another PKI where that is asked for."""
         start = brokers.mosquitto if self.broker_kind == "mosquitto" else brokers.iotcore_broker
-        return self._stack.enter_context(start(self.folder / "broker", self.pki_folder, brokers.free_port()))
+        self._broker = start(self.folder / "broker", pki_folder or self.pki_folder, self._port)
+        self.broker = self._broker.__enter__()
+
+    def stop_broker(self) -> None:
+        """Ends the broker's process; harmless when it has ended."""
+        if self._broker is not None:
+            running, self._broker = self._broker, None
+            running.__exit__(None, None, None)
 
     def start_reception(self) -> None:
         """A reception on this chain's database and broker."""
