@@ -79,7 +79,7 @@ class Verdict:
 
 
 def _isqrt(n):
-    root = 16384
+    root = 1024 if n < 1_048_576 else 16384
     while root * root > n:
         root = (root + n // root) >> 1
     return root
@@ -220,7 +220,7 @@ class FallDetector:
         self._mean(_NEAR, peak - 20, 14)
         found[3] = self._angle(_NEAR, _EARLY)
         tilt = 0
-        for t in range(peak - 15, peak + 36, 2):
+        for t in range(peak - 15, peak + 36, 3):
             self._mean(_PASSING, t, 5)
             tilt = max(tilt, self._angle(_BEFORE, _PASSING))
         found[4] = tilt
