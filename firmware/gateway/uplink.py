@@ -139,7 +139,7 @@ class Uplink:
         deadline = time.ticks_add(time.ticks_ms(), _NO_RECEIPT_MS)
         for seq, _ in batch:
             self._in_flight[seq] = deadline
-        payload = cbor.head(4, len(batch)) + b"".join([event for _, event in batch])
+        payload = cbor.array([event for _, event in batch])
         self._envelopes += 1
         try:
             message = await self.publish_signed("alarm" if alarm else "event", payload, seq=batch[0][0])

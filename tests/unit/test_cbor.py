@@ -3,7 +3,7 @@ import json
 import math
 import os
 
-from gateway import cbor
+from gateway import cbor, cbor_rare
 
 ROOT = os.getenv("TRYGG_ROOT")
 DOUBLES = 1.1 != 1.1000001  # not on ports with single precision
@@ -25,9 +25,9 @@ def value_of(described):
     if kind == "bytes":
         return bytes.fromhex(content)
     if kind == "tag":
-        return cbor.Tag(content[0], value_of(content[1]))
+        return cbor_rare.Tag(content[0], value_of(content[1]))
     if kind == "simple":
-        return cbor.Simple(content)
+        return cbor_rare.Simple(content)
     return {key: value_of(value) for key, value in content}
 
 
@@ -37,7 +37,7 @@ def same(a, b):
 
 def refused(data, strict=True):
     try:
-        cbor.decode(data, strict)
+        (cbor if strict else cbor_rare).decode(data)
     except cbor.CBORError:
         return True
     return False
@@ -56,7 +56,7 @@ def test_TP_CBR_004_lenient_decoding_reads_appendix_a():
     for example in examples():
         if example["hex"].find("fb") == 0 and not DOUBLES:
             continue
-        assert same(cbor.decode(bytes.fromhex(example["hex"]), strict=False), value_of(example["value"])), example
+        assert same(cbor_rare.decode(bytes.fromhex(example["hex"])), value_of(example["value"])), example
         count += 1
     assert count == 81 or not DOUBLES
 
@@ -213,7 +213,7 @@ def test_TP_CBR_003_random_bytes_give_a_value_or_a_cbor_error_in_bounded_memory(
             before = gc.mem_alloc()
         for strict in (True, False):
             try:
-                value = cbor.decode(data, strict)
+                value = (cbor if strict else cbor_rare).decode(data)
             except cbor.CBORError:
                 continue
             taken += 1
@@ -226,7 +226,9 @@ def test_TP_CBR_003_random_bytes_give_a_value_or_a_cbor_error_in_bounded_memory(
 
 
 def test_TP_CBR_003_mutations_of_an_event_give_a_value_or_a_cbor_error():
-    event = cbor.encode(["gw-0001", b"\x01" * 8, 300, {1: 2, 3: [4, {5: "seks"}]}, None, True, 1.5, cbor.Tag(9, 1)])
+    event = cbor.encode(
+        ["gw-0001", b"\x01" * 8, 300, {1: 2, 3: [4, {5: "seks"}]}, None, True, 1.5, cbor_rare.Tag(9, 1)]
+    )
     numbers = rng(4)
     for _ in range(5000):
         data = bytearray(event)
@@ -239,7 +241,9 @@ def test_TP_CBR_003_mutations_of_an_event_give_a_value_or_a_cbor_error():
 
 
 def test_item_end_splits_an_array_without_decoding():
-    items = [cbor.encode(value) for value in (1, "to", [3, {4: [5]}], {6: b"x" * 300}, cbor.Tag(7, [8]), 1.1, None)]
+    items = [
+        cbor.encode(value) for value in (1, "to", [3, {4: [5]}], {6: b"x" * 300}, cbor_rare.Tag(7, [8]), 1.1, None)
+    ]
     data = cbor.array(items)
     assert cbor.decode(data)[3] == {6: b"x" * 300}
     at = 1

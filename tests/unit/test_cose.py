@@ -2,7 +2,7 @@ import json
 import os
 from hashlib import sha256
 
-from gateway import cbor, cose, p256
+from gateway import cbor, cbor_rare, cose, p256
 
 SECRET = bytes.fromhex("c9afa9d845ba75166b5c215767b1d6934e50c3db36e89b127b8a622b120f6721")
 PUBLIC = p256.public_key(SECRET)
@@ -26,7 +26,7 @@ def sign_tree(tree, aad=TOPIC):
     """An envelope from its parts (protected bytes, unprotected, payload), with a signature that is right for them."""
     protected, unprotected, payload = tree
     digest = sha256(cbor.encode(["Signature1", protected, aad, payload])).digest()
-    return cbor.encode(cbor.Tag(18, [protected, unprotected, payload, p256.sign(SECRET, digest)]))
+    return cbor.encode(cbor_rare.Tag(18, [protected, unprotected, payload, p256.sign(SECRET, digest)]))
 
 
 def test_TP_COS_001_an_envelope_is_the_one_form():
