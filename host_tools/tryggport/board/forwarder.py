@@ -195,6 +195,7 @@ class _Connection:
             await asyncio.wait([self._work])
         finally:
             self._work.cancel()
+            await asyncio.gather(self._work, return_exceptions=True)
         if self._halfopen_s:
             await asyncio.sleep(self._halfopen_s)
         if self._halfopen_s is not None:

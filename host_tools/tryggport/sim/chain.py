@@ -22,6 +22,7 @@ from tryggport.sim import home
 from tryggport.sim.timeline import Timeline, now_ms
 from tryggport.wire.kinds import Signal
 
+BROKER_NAME = "localhost"  # TLS has no server name indication for bare addresses (RFC 6066 section 3)
 LOOK_S = 0.05
 ONLINE_S = 30.0
 FIRST_EVENTS = 2  # the boot, and the clock that its receipt has set
@@ -61,7 +62,6 @@ class Chain:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._closing.set()
         self._stack.close()
 
     def _set_up(self) -> None:
@@ -81,11 +81,14 @@ class Chain:
         self.board.events(self._on_board)
         self._stack.enter_context(self.board)
         self._tell(f"gateway flashed ({flash.stat().st_size >> 20} MiB) and switched on, serial port {self.board.tty}")
-        placement = Placement(self.gateway, ((self.broker.host, self.broker.port),), **self._placement)
+        placement = Placement(self.gateway, ((BROKER_NAME, self.broker.port),), **self._placement)
         since = now_ms()
         report = provision(self.board.tty, placement, self.pki_folder)
         self._tell(f"gateway {self.gateway} provisioned through mpremote, key {report['kid']} made on it")
-        threading.Thread(target=self._watch_light, name="resident", daemon=True).start()
+        resident = threading.Thread(target=self._watch_light, name="resident", daemon=True)
+        resident.start()
+        self._stack.callback(resident.join)
+        self._stack.callback(self._closing.set)
         if self.timeline.wait("gateway", "settle.end", since=since, timeout_s=ONLINE_S, seq=FIRST_EVENTS) is None:
             raise TryggError(
                 f"The gateway did not come on line in {ONLINE_S:g} s; its console:\n{self.board.console()}"
@@ -132,11 +135,8 @@ class Chain:
     def _watch_light(self) -> None:
         """Looks at the lamp as a resident would, and notes each new signal with the time it began."""
         while not self._closing.wait(LOOK_S):
-            try:
-                history = self.board.outputs().history
-                board_ms = self.board.now_ms()
-            except (TryggError, TimeoutError):
-                return
+            history = self.board.outputs().history
+            board_ms = self.board.now_ms()
             lamp = [(t_ms, pin, value) for t_ms, pin, value in history if isinstance(value, int)]
             seen = home.recognise(lamp, board_ms)
             if seen and seen[1] is not self._light:
