@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -20,6 +21,7 @@ SHIFTS = (5, 0, 0, 0, 0, 4, 4)  # as in gateway.fall: these make each feature on
 DIRECTIONS = (1, 1, 1, 1, 1, 1, -1)  # only restlessness after the impact speaks against a fall
 THRESHOLD = -160  # 0.6 of log-odds towards finding more: a missed fall costs more than a false alarm
 COPIES = 3  # of each recording as other sensors would have made it
+_SPAWN = multiprocessing.get_context("spawn")  # forking a process that has threads is not safe
 UNSEEN = -(1 << 15)  # score of a trial in which nothing was ever scored
 
 
@@ -54,7 +56,7 @@ def prepare(recordings: Recordings, progress: Progress, copies: int = COPIES) ->
     plain = [Recording(trial.rate_hz, recordings.of(trial)) for trial in recordings.trials]
     advance = counter(progress, "Making other sensors", len(plain) * (1 + copies))
     made = [examples(recordings.trials, replay(plain, candidates=True, progress=advance))]
-    with ProcessPoolExecutor() as pool:
+    with ProcessPoolExecutor(mp_context=_SPAWN) as pool:
         for copy in range(copies):
             seeds = [copy * len(plain) + i for i in range(len(plain))]
             others = list(pool.map(_other, plain, seeds, chunksize=64))
@@ -88,7 +90,7 @@ def leave_one_subject_out(
     """The highest score in each trial of the plain recordings, by trees that never saw its subject."""
     people = sorted({trial.person for trial in trials})
     scores = [UNSEEN] * len(trials)
-    with ProcessPoolExecutor() as pool:
+    with ProcessPoolExecutor(mp_context=_SPAWN) as pool:
         for person, trees in zip(people, pool.map(_without, people, repeat(sets)), strict=True):
             for e in sets[0]:
                 if e.person == person:
