@@ -1,0 +1,195 @@
+"""Receipts settle what they prove and nothing else; batches keep to their bounds (protocols/wire.md)."""
+
+import asyncio
+import hashlib
+
+from nor import BlockDevice, Nor
+
+from gateway import cbor, cose, kinds, p256
+from gateway.clock import Clock
+from gateway.event import Recorder
+from gateway.home import Home
+from gateway.journal import Journal
+from gateway.mqtt import Client
+from gateway.uplink import Uplink, restore
+
+GATEWAY = "home-0001"
+TOPIC = "trygg/1/home-0001/receipt"
+RECEPTION = b"\x21" * 32
+STRANGER = b"\x22" * 32
+NOW_MS = 1795300000000
+
+
+class Memory:
+    def __init__(self):
+        self.values = {}
+
+    def get(self, name):
+        return self.values.get(name)
+
+    def put(self, name, value):
+        self.values[name] = value
+
+
+async def no_network(attempt):
+    await asyncio.sleep(3600)
+
+
+class Gateway:
+    """Everything from the recorder to the home, with a client that has no network."""
+
+    def __init__(self):
+        self.journal = Journal(BlockDevice(Nor(16 * 4096)))
+        self.clock = Clock(lambda fields: None, Memory(), 1795219200000)
+        self.home = Home()
+        self.recorder = Recorder(GATEWAY, self.journal, self.clock)
+        self.client = Client(GATEWAY, no_network)
+        public = p256.public_key(RECEPTION)
+        sign = b"\x23" * 32
+        kid = cose.kid(p256.public_key(sign))
+        self.uplink = Uplink(
+            GATEWAY, self.journal, self.client, lambda payload, aad: cose.sign1_steps(payload, aad, sign, kid),
+            {cose.kid(public): public}, self.clock, self.home,
+        )  # fmt: skip
+
+    def alarm(self):
+        seq, payload, _ = self.recorder.record(kinds.HELP)
+        self.home.raised(seq, kinds.HELP, self.clock.uptime_ms())
+        return seq
+
+    def digest(self, first, last):
+        hashes = b"".join(hashlib.sha256(self.journal.read(seq)).digest() for seq in range(first, last + 1))
+        return hashlib.sha256(hashes).digest()[:8]
+
+    def receipt(self, ranges, outcome=kinds.OUTCOME_STORED, gateway=GATEWAY, secret=RECEPTION, topic=TOPIC, more=None):
+        """Hands over a receipt as the broker would, and lets the loop verify it."""
+        payload = {1: gateway, 2: self.journal.epoch, 3: ranges, 4: outcome, 5: NOW_MS}
+        payload.update(more or {})
+        public = p256.public_key(secret)
+        envelope = cose.sign1(cbor.encode(payload), topic.encode(), secret, cose.kid(public))
+        self.uplink.message(TOPIC, envelope)
+        asyncio.run(self._verify())
+
+    async def _verify(self):
+        task = asyncio.create_task(self.uplink.run_receipts(lambda: None))
+        for _ in range(200):
+            await asyncio.sleep(0)
+        task.cancel()
+
+    def pending(self):
+        return [seq for seq, _, _ in self.journal.pending(1000)]
+
+
+def test_TP_WIR_013_a_matching_receipt_settles_its_range():
+    gateway = Gateway()
+    seqs = [gateway.alarm() for _ in range(4)]
+    gateway.receipt([[seqs[1], seqs[2], gateway.digest(seqs[1], seqs[2])]])
+    assert gateway.pending() == [seqs[0], seqs[3]]
+    assert gateway.uplink.refused_receipts == 0
+    assert gateway.home.signal(gateway.clock.uptime_ms()) == "sending", "the newest alarm is not settled"
+
+
+def test_TP_WIR_013_a_receipt_that_proves_nothing_is_ignored_and_counted():
+    gateway = Gateway()
+    seq = gateway.alarm()
+    good = gateway.digest(seq, seq)
+    tries = (
+        ([[seq, seq, b"\0" * 8]], {}),
+        ([[seq, seq + 1, good]], {}),
+        ([[seq + 1, seq, good]], {}),
+        ([[seq, seq, good]], {"gateway": "home-0002"}),
+        ([[seq, seq, good]], {"secret": STRANGER}),
+        ([[seq, seq, good]], {"topic": "trygg/1/home-0002/receipt"}),
+        ([[seq - 100, seq, good]], {}),
+        ([[seq, seq]], {}),
+        (7, {}),
+        ([["x", seq, good]], {}),
+    )
+    for count, (ranges, options) in enumerate(tries, 1):
+        gateway.receipt(ranges, **options)
+        assert gateway.pending() == [seq], ranges
+        assert gateway.uplink.refused_receipts == count, (ranges, options)
+        assert gateway.clock.utc_ms() is None, "and its time is not believed"
+    gateway.receipt([[seq, seq, good]])
+    assert gateway.pending() == [] and gateway.clock.utc_ms() is not None
+
+
+def test_TP_WIR_013_garbage_is_counted_and_leaves_the_task_alive():
+    gateway = Gateway()
+    seq = gateway.alarm()
+    for junk in (b"", b"\xd2", bytes(1300), b"\xff" * 700):
+        gateway.uplink.message(TOPIC, junk)
+    gateway.uplink.message("trygg/1/home-0001/command", b"not a receipt")
+    gateway.receipt([[seq, seq, gateway.digest(seq, seq)]])
+    assert gateway.uplink.refused_receipts == 4
+    assert gateway.pending() == []
+
+
+def test_TP_WIR_015_each_outcome_settles_or_does_not():
+    for outcome in range(9):
+        gateway = Gateway()
+        seq = gateway.alarm()
+        gateway.receipt([[seq, seq, gateway.digest(seq, seq)]], outcome)
+        assert gateway.pending() == ([] if outcome in kinds.SETTLING else [seq]), outcome
+
+
+def test_TP_WIR_015_retry_later_holds_the_backlog_and_not_for_ever():
+    gateway = Gateway()
+    seq = gateway.alarm()
+    gateway.receipt([[seq, seq, gateway.digest(seq, seq)]], kinds.OUTCOME_RETRY_LATER, more={6: 50})
+    assert gateway.uplink._held()
+    import time
+
+    time.sleep_ms(60)
+    assert not gateway.uplink._held()
+
+
+def test_TP_BND_013_batches_are_one_class_fit_and_leave_a_bounded_number_in_flight():
+    gateway = Gateway()
+    for i in range(60):
+        gateway.recorder.record(kinds.BOOT, data={kinds.DATA_FIRMWARE: "x" * (i % 50)})
+    alarms = [gateway.alarm() for _ in range(20)]
+    sent = []
+    while True:
+        alarm, batch = gateway.uplink._backlog()
+        if not batch:
+            break
+        assert len(cbor.head(4, len(batch))) + sum(len(event) for _, event in batch) <= 1200
+        assert all((seq in alarms) == alarm for seq, _ in batch), "one class an envelope"
+        for seq, _ in batch:
+            gateway.uplink._in_flight[seq] = 1 << 29
+            sent.append(seq)
+    assert sent[:20] == alarms, "alarms first"
+    assert len(sent) == 64 and sent[20:] == sorted(sent[20:])
+
+
+def test_TP_WIR_007_TP_BND_003_evidence_is_cut_and_the_alarm_is_not():
+    gateway = Gateway()
+    seq, payload, alarm = gateway.recorder.record(
+        kinds.FALL, sensor="fall", location=2, data={kinds.DATA_EVIDENCE: list(range(100_000, 101_000))}
+    )
+    assert alarm and len(payload) <= 1100
+    event = cbor.decode(payload)
+    assert event[8] == kinds.FALL and event[3] == seq and 0 < len(event[15][kinds.DATA_EVIDENCE]) < 1000
+    assert gateway.journal.read(seq) == payload
+
+
+def test_TP_WIR_008_updates_and_cancels_ride_with_their_alarm():
+    gateway = Gateway()
+    first = gateway.alarm()
+    for state in (kinds.STATE_UPDATED, kinds.STATE_CLEARED):
+        _, payload, alarm = gateway.recorder.record(kinds.HELP, state, ref=first)
+        assert alarm and cbor.decode(payload)[11] == first
+
+
+def test_TP_WIR_019_after_a_restart_the_home_shows_what_is_not_settled():
+    gateway = Gateway()
+    first = gateway.alarm()
+    gateway.recorder.record(kinds.HELP, kinds.STATE_CLEARED, ref=first)
+    second = gateway.alarm()
+    home = Home()
+    for _, alarm, payload in gateway.journal.pending(100):
+        if alarm:
+            restore(home, payload, 0)
+    assert home.newest_open() == (second, kinds.HELP)
+    assert home.signal(1) == "sending"
