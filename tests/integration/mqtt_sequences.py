@@ -188,6 +188,9 @@ def property_tables() -> Iterator[Play]:
                 yield in_packet(f"2.2.2.2 property {identifier:02x} cut in {NAMES[kind]}", kind, cut, MALFORMED)
         for wide in (b"\x80\x01", b"\xa6\x00" + TEXT + TEXT, b"\xff\xff\xff\x7f", b"\x80\x80\x80\x80\x01"):
             yield in_packet(f"2.2.2.2 identifier {wide[:2].hex()}… in {NAMES[kind]}", kind, wide, MALFORMED)
+
+
+def property_values() -> Iterator[Play]:
     for identifier in BYTES:
         kind = PUBLISH if identifier == 0x01 else CONNACK
         yield in_packet(f"2.2.2.2 property {identifier:02x} = 0", kind, bytes([identifier, 0]), STAY)

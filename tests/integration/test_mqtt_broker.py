@@ -307,10 +307,10 @@ asyncio.run(main())
 @pytest.mark.parametrize(
     ("name", "connack", "opener", "publish", "keep_alive_s", "error"),
     [
-        ("051 TLS handshake", b"", "tls()", False, 30, "no CONNACK in time"),
-        ("051 CONNACK", b"", 'tcp_opener([("127.0.0.1", PORT)])', False, 30, "no CONNACK in time"),
-        ("062 PUBACK", CONNACK, 'tcp_opener([("127.0.0.1", PORT)])', True, 30, "no acknowledgement in time"),
-        ("063 PINGRESP", CONNACK, 'tcp_opener([("127.0.0.1", PORT)])', False, 1, "no PINGRESP in time"),
+        ("051 TLS handshake", b"", "tls()", False, 30, "no answer in time"),
+        ("051 CONNACK", b"", 'tcp_opener([("127.0.0.1", PORT)])', False, 30, "no answer in time"),
+        ("062 PUBACK", CONNACK, 'tcp_opener([("127.0.0.1", PORT)])', True, 30, "no answer in time"),
+        ("063 PINGRESP", CONNACK, 'tcp_opener([("127.0.0.1", PORT)])', False, 1, "no answer in time"),
     ],
     ids=lambda value: value if isinstance(value, str) and value[:1] == "0" else "",
 )

@@ -27,20 +27,13 @@ Properties are dicts keyed by the identifiers of MQTT 5 table 2-4; {0x26: [(name
 Requirements: protocols/mqtt.md.
 """
 
-from .client import Client
-from .codec import Failure
-from .message import ACKED, QUEUED, REFUSED, SENT, UNKNOWN, QueueFull
-from .opener import tcp_opener, tls_opener
-
-__all__ = (
-    "ACKED",
-    "QUEUED",
-    "REFUSED",
-    "SENT",
-    "UNKNOWN",
-    "Client",
-    "Failure",
-    "QueueFull",
-    "tcp_opener",
-    "tls_opener",
-)
+from .client import Client as Client
+from .codec import Failure as Failure
+from .message import ACKED as ACKED
+from .message import QUEUED as QUEUED
+from .message import REFUSED as REFUSED
+from .message import SENT as SENT
+from .message import UNKNOWN as UNKNOWN
+from .message import QueueFull as QueueFull
+from .opener import tcp_opener as tcp_opener
+from .opener import tls_opener as tls_opener

@@ -16,6 +16,7 @@ from .opener import readable, writable
 from .session import Session
 
 _FAREWELL_MS = const(1000)
+_TX_BYTES = const(1460)  # one segment of Ethernet
 
 
 class Client:
@@ -36,13 +37,13 @@ class Client:
     def __init__(self, client_id, connect, *, keep_alive_s=30, session_expiry_s=0, clean_start=False, will=None,
                  on_message=None, on_connect=None, on_disconnect=None, user=None, password=None, properties=None,
                  receive_maximum=16, max_packet=4096, queue_limit=64, resend=True, random=_random.random,
-                 handshake_ms=15000, ack_ms=5000, backoff_ms=(1000, 60000), kick_ms=10000, tx_bytes=1460):  # fmt: skip
+                 handshake_ms=15000, ack_ms=5000, backoff_ms=(1000, 60000), kick_ms=10000):  # fmt: skip
         self.connected = False
         self.last_error = None
         self.on_message = on_message
         self.on_connect = on_connect
         self.on_disconnect = on_disconnect
-        self._connect = connect
+        self.connect = connect
         self.keep_alive_s = keep_alive_s
         self.session_expiry_s = self._expiry_s = session_expiry_s
         self.will = will
@@ -53,7 +54,7 @@ class Client:
         self.backoff_ms = backoff_ms
         self.kick_ms = kick_ms
         self._rx = bytearray(max_packet)
-        self._tx = bytearray(max(tx_bytes, 4 * receive_maximum + 8))
+        self._tx = bytearray(max(_TX_BYTES, 4 * receive_maximum + 8))
         self._wake = asyncio.Event()
         self._ended = asyncio.Event()
         self._kick = asyncio.Event()
@@ -65,24 +66,15 @@ class Client:
         self._properties.update(properties or {})
         self._session = session = Session(client_id, queue_limit, receive_maximum, max_packet, resend, self._wake.set)
         session.clean = clean_start
-        session.connected = self._accepted
-        session.deliver = self._deliver
+        session.owner = self
         self.publish = session.publish
+        self.subscribe = session.subscribe
         self.unsubscribe = session.unsubscribe
 
     @property
     def queued(self):
         """How many messages have no final state yet."""
         return len(self._session.queue)
-
-    def subscribe(
-        self, topic_filter, qos=1, no_local=False, retain_as_published=False, retain_handling=0, properties=None
-    ):
-        """Subscribes now and again whenever the server has lost the session; the handle tells the granted QoS in `reason`."""
-        if not 0 <= qos <= 1:
-            raise ValueError("QoS 0 or 1")
-        options = qos | no_local << 2 | retain_as_published << 3 | retain_handling << 4
-        return self._session.subscribe(topic_filter, options, properties)
 
     def kick(self):
         """Something urgent is queued: ends a wait between attempts, at most once in `kick_ms`."""
@@ -97,7 +89,7 @@ class Client:
             self._session.abandon()
             return
         if self.connected:
-            self._session.leave(reason)
+            self._leave(reason)
             try:
                 await asyncio.wait_for_ms(self._ended.wait(), _FAREWELL_MS)
             except asyncio.TimeoutError:
@@ -164,42 +156,45 @@ class Client:
         self._was_connected = False
         self._ended.clear()
         self._started = ticks_ms()
+        session = self._session
         sock = None
         tasks = []
         try:
-            sock = await asyncio.wait_for_ms(self._connect(attempt), self.handshake_ms)
-            hello = self._hello()
+            sock = await asyncio.wait_for_ms(self.connect(attempt), self.handshake_ms)
+            session.clean = session.clean or not self.session_expiry_s
+            will = self.will() if self.will is not None else None
+            hello = codec.connect(
+                session.client_id, self.keep_alive_s, session.clean, self._properties, will, *self._login
+            )
             self._heard_at = self._sent_at = ticks_ms()
             for step in (self._read(sock), self._write(sock, hello), self._watch()):
                 tasks.append(asyncio.create_task(self._guard(step)))
             await self._ended.wait()
         except asyncio.TimeoutError:
-            self._error = Failure("no connection in time")
+            self._error = Failure("no answer in time")
         except Exception as error:
             self._error = error
         finally:
             for task in tasks:
                 task.cancel()
             if sock is not None:
-                self._shut(sock)
+                try:
+                    sock.readinto(
+                        self._rx
+                    )  # closing with unread bytes would send RST, which can overtake our DISCONNECT
+                except (OSError, ValueError):
+                    pass
+                sock.close()
             self.connected = False
-            self._session.lost()
+            session.lost()
             if not self._expiry_s:
-                self._session.forget()
+                session.forget()
         return self._error
 
-    def _shut(self, sock):
-        try:
-            sock.readinto(self._rx)  # closing with unread bytes would send RST, which can overtake our DISCONNECT
-        except (OSError, ValueError):
-            pass
-        sock.close()
-
-    def _hello(self):
-        session = self._session
-        session.clean = session.clean or not self.session_expiry_s
-        will = self.will() if self.will is not None else None
-        return codec.connect(session.client_id, self.keep_alive_s, session.clean, self._properties, will, *self._login)
+    def _leave(self, reason):
+        """The next thing that is sent is what was to be acknowledged, and DISCONNECT: then the connection ends."""
+        self._session.farewell = reason
+        self._session.stir()
 
     async def _guard(self, step):
         try:
@@ -208,20 +203,17 @@ class Client:
             if self._error is None:
                 self._error = error
                 if isinstance(error, Violation):
-                    self._session.leave(error.reason)
+                    self._leave(error.reason)
                     await asyncio.sleep_ms(_FAREWELL_MS)
         self._ended.set()
 
-    def _accepted(self, present, values):
+    def accepted(self, present, values):
+        """The session tells of a CONNACK with reason 0."""
         self.connected = self._was_connected = True
         self._kicked = False
         self._ping_ms = 500 * min([s for s in (self.keep_alive_s, values.get(0x13)) if s] or (0,))
         self._expiry_s = values.get(0x11, self.session_expiry_s)
         call(self.on_connect, present)
-
-    def _deliver(self, topic, payload, values):
-        if self.on_message is not None:
-            self.on_message(topic, payload, values)
 
     async def _read(self, sock):
         buf = self._rx
@@ -271,29 +263,27 @@ class Client:
         self._sent_at = ticks_ms()
 
     async def _watch(self):
+        """Ends the connection when what is awaited does not come: CONNACK, the oldest acknowledgement, or PINGRESP."""
         session = self._session
-        watched = pinged_at = None
-        since = 0
+        watched = "CONNACK"
+        since = self._started
         while True:
             await asyncio.sleep_ms(max(10, min(500, self.ack_ms // 8)))
             now = ticks_ms()
-            if not self.connected:
-                if ticks_diff(now, self._started) > self.handshake_ms:
-                    raise Failure("no CONNACK in time")
-                continue
-            oldest = session.awaiting()
-            if oldest is not watched:
-                watched = oldest
+            awaited = "CONNACK"
+            if self.connected:
+                awaited = session.awaiting()
+                if awaited is None and self._ping_ms:
+                    if watched == "PINGRESP" and ticks_diff(self._heard_at, since) < 0:
+                        awaited = watched
+                    elif max(ticks_diff(now, self._sent_at), ticks_diff(now, self._heard_at)) >= self._ping_ms:
+                        awaited = "PINGRESP"
+                        session.ping = True
+                        session.stir()
+            if awaited is not watched:
+                watched = awaited
                 since = now
-            elif oldest is not None and ticks_diff(now, since) > self.ack_ms:
-                raise Failure("no acknowledgement in time")
-            if pinged_at is not None:
-                if ticks_diff(self._heard_at, pinged_at) >= 0:
-                    pinged_at = None
-                elif ticks_diff(now, pinged_at) > self.ack_ms:
-                    raise Failure("no PINGRESP in time")
-            elif (
-                self._ping_ms and max(ticks_diff(now, self._sent_at), ticks_diff(now, self._heard_at)) >= self._ping_ms
+            elif awaited is not None and ticks_diff(now, since) > (
+                self.ack_ms if self.connected else self.handshake_ms
             ):
-                pinged_at = now
-                session.send_ping()
+                raise Failure("no answer in time")

@@ -88,7 +88,7 @@ def varint(buf, i, end):
                 break
             return value, i
         shift += 7
-    raise Violation(_MALFORMED, "variable byte integer")
+    raise Violation(_MALFORMED, "packet length")
 
 
 def binary(buf, i, end):
@@ -141,7 +141,7 @@ def _value(kind, buf, i, end):
         return (text if kind == _TEXT else binary)(buf, i, end)
     value, i = uint(buf, i, end, 1 << kind)
     if kind == _BYTE and value > 1:
-        raise Violation(_PROTOCOL_ERROR, "property value")
+        raise Violation(_PROTOCOL_ERROR, "property")
     return value, i
 
 
@@ -156,7 +156,7 @@ def properties(buf, i, end, packet):
         identifier, i = varint(buf, i, end)
         kind = _KINDS.get(identifier)
         if kind is None:
-            raise Violation(_MALFORMED, "property identifier")
+            raise Violation(_MALFORMED, "property")
         value, i = _value(kind & 0x0F, buf, i, end)
         _admit(found, identifier, value, kind & packet)
     return found, i
@@ -164,13 +164,13 @@ def properties(buf, i, end, packet):
 
 def _admit(found, identifier, value, allowed):
     if not allowed:
-        raise Violation(_MALFORMED, "property identifier")
+        raise Violation(_MALFORMED, "property")
     if value == 0 and identifier in _NEVER_ZERO:
-        raise Violation(_PROTOCOL_ERROR, "property value")
+        raise Violation(_PROTOCOL_ERROR, "property")
     if identifier in _REPEATABLE:
         found.setdefault(identifier, []).append(value)
     elif identifier in found:
-        raise Violation(_PROTOCOL_ERROR, "property value")
+        raise Violation(_PROTOCOL_ERROR, "property")
     else:
         found[identifier] = value
 
@@ -187,7 +187,7 @@ def connack(buf, i, end):
     if i != end:
         raise Violation(_MALFORMED, "packet length")
     if 0 < reason < 0x80:
-        raise Violation(_PROTOCOL_ERROR, "identifier or reason")
+        raise Violation(_PROTOCOL_ERROR, "packet")
     return flags == 1, reason, values
 
 
@@ -214,7 +214,7 @@ def puback(buf, i, end):
     pid, i = uint(buf, i, end, 2)
     reason, values = outcome(buf, i, end, _IN_ACK)
     if not pid or reason not in _PUBACK_REASONS:
-        raise Violation(_PROTOCOL_ERROR, "identifier or reason")
+        raise Violation(_PROTOCOL_ERROR, "packet")
     return pid, reason, values
 
 
@@ -222,7 +222,7 @@ def suback(buf, i, end):
     """(packet identifier, properties, offset of the reason codes) of a SUBACK or UNSUBACK."""
     pid, i = uint(buf, i, end, 2)
     if not pid:
-        raise Violation(_PROTOCOL_ERROR, "identifier or reason")
+        raise Violation(_PROTOCOL_ERROR, "packet")
     values, i = properties(buf, i, end, _IN_ACK)
     return pid, values, i
 
@@ -236,10 +236,10 @@ def publish(qos, buf, i, end):
     if qos:
         pid, i = uint(buf, i, end, 2)
         if not pid:
-            raise Violation(_PROTOCOL_ERROR, "identifier or reason")
+            raise Violation(_PROTOCOL_ERROR, "packet")
     values, i = properties(buf, i, end, _IN_PUBLISH)
     if 0x23 in values:
-        raise Violation(_TOPIC_ALIAS_INVALID, "topic alias")
+        raise Violation(_TOPIC_ALIAS_INVALID, "topic")
     if not topic:
         raise Violation(_PROTOCOL_ERROR, "topic")
     if "#" in topic or "+" in topic:

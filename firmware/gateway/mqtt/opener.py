@@ -37,8 +37,7 @@ def nameservers():
         return [network.WLAN(network.STA_IF).ifconfig()[3]]
     except ImportError:
         with open("/etc/resolv.conf") as file:
-            lines = [line.split() for line in file]
-        return [line[1] for line in lines if line[:1] == ["nameserver"] and ":" not in line[1]]
+            return [line.split()[1] for line in file if line.startswith("nameserver")]
 
 
 def question(host, number):
@@ -104,8 +103,9 @@ def tls_opener(addresses, context, server_hostname=None, servers=nameservers, kn
     """Opener over TLS, or over plain TCP when `context` is None.
 
     `addresses`: [(name or dotted quad, port), …] · `context`: one SSLContext, used for every connection and made to verify the
-    server's certificate, which MicroPython's default leaves out · `server_hostname`: the name that the certificate must have · `servers`: name servers ("ip" or ("ip", port)) or a callable that returns them ·
-    `known`: dict of last good addresses, to be saved and given again by those who want that.
+    server's certificate, which MicroPython's default leaves out · `server_hostname`: the name that the certificate must have ·
+    `servers`: name servers ("ip" or ("ip", port)) or a callable that returns them · `known`: dict of last good addresses, for
+    those who want to keep them over a reboot.
     """
     turn = 0
     sock = None

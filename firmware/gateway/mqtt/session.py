@@ -32,17 +32,11 @@ _PERMANENT = b"\x81\x82\x84\x85\x86\x87\x8a\x8c\x90\x95\x99\x9a\x9b\x9d"
 _MAX_ALIASES = const(8)
 
 
-def _check_topic(topic):
-    if not topic or "#" in topic or "+" in topic or "\0" in topic:
-        raise ValueError("not a topic name")
-
-
 class Session:
     """Packets in, packets out. `wake()` is called when there is something to send and `fill` had found nothing."""
 
     def __init__(self, client_id, queue_limit, receive_maximum, max_packet, resend, wake):
         self.client_id = client_id
-        self.receive_maximum = receive_maximum
         self.max_packet = max_packet
         self._limit = min(queue_limit, 60000)
         self._resend = resend
@@ -53,17 +47,17 @@ class Session:
         self._subscriptions = {}
         self._acks = bytearray(4 * receive_maximum)
         self.clean = False  # the next CONNECT says Clean Start
-        self.connected = None  # callable(session_present, properties)
-        self.deliver = None  # callable(topic, payload, properties)
+        self.owner = (
+            None  # its accepted(session_present, properties) and on_message(topic, payload, properties) are called
+        )
         self.lost()
 
     # What the application asks for.
 
     def publish(self, topic, payload=b"", qos=1, retain=False, properties=None):
         """Queues a message, connected or not; returns its handle. QueueFull or ValueError: nothing was queued."""
-        _check_topic(topic)
-        if not 0 <= qos <= 1:
-            raise ValueError("QoS 0 or 1")
+        if not topic or "#" in topic or "+" in topic or "\0" in topic or not 0 <= qos <= 1:
+            raise ValueError("topic or QoS")
         if len(self.queue) >= self._limit:
             raise QueueFull(ENOBUFS)
         if isinstance(payload, str):
@@ -72,10 +66,13 @@ class Session:
             payload = bytes(payload)
         return self._append(Message(_PUBLISH | qos << 1 | bool(retain), topic, payload, codec.put_values(properties)))
 
-    def subscribe(self, topic_filter, options, properties):
-        payload = codec.put_binary(topic_filter) + bytes((options,))
-        message = Message(_SUBSCRIBE, topic_filter, None, codec.put_properties(properties) + payload)
-        self._subscriptions[topic_filter] = message
+    def subscribe(self, topic_filter, qos=1, no_local=0, retain_as_published=0, retain_handling=0, properties=None):
+        """Subscribes now and again whenever the server has lost the session; `reason` of the handle is the granted QoS."""
+        if not 0 <= qos <= 1:
+            raise ValueError("topic or QoS")
+        options = qos | no_local << 2 | retain_as_published << 3 | retain_handling << 4
+        extra = codec.put_properties(properties) + codec.put_binary(topic_filter) + bytes((options,))
+        message = self._subscriptions[topic_filter] = Message(_SUBSCRIBE, topic_filter, None, extra)
         return self._append(message)
 
     def unsubscribe(self, topic_filter):
@@ -86,10 +83,11 @@ class Session:
 
     def _append(self, message):
         self.queue.append(message)
-        self._stir()
+        self.stir()
         return message
 
-    def _stir(self):
+    def stir(self):
+        """There may be something to send: wakes whoever calls `fill`, if it found nothing."""
         if self._idle:
             self._idle = False
             self._wake()
@@ -103,10 +101,6 @@ class Session:
         if (present and self.clean) or (self.client_id and 0x12 in values):
             raise Violation(_PROTOCOL_ERROR, "CONNACK")
         self.client_id = values.get(0x12, self.client_id)
-        self._begin(present, values)
-        self.connected(present, values)
-
-    def _begin(self, present, values):
         self.clean = False
         self.active = True
         self._window = values.get(0x21, 65535)
@@ -120,7 +114,8 @@ class Session:
             for message in renewed:
                 message.state = QUEUED
             self.queue = renewed + self.queue
-        self._stir()
+        self.stir()
+        self.owner.accepted(present, values)
 
     def forget(self):
         """The session is lost: sent publications are new again (`resend`) or their fate is UNKNOWN."""
@@ -144,7 +139,7 @@ class Session:
         self.farewell = None
         self.ping = False
         self._ack_count = 0
-        self._in_flight = 0
+        self._flying = 0
         self._window = 0
         self._aliases = {}
         self._alias_limit = 0
@@ -159,15 +154,6 @@ class Session:
         for message in queue:
             if not message.final():
                 message._finish(UNKNOWN if message._id else REFUSED)
-
-    def leave(self, reason):
-        """The next thing that is sent is what was to be acknowledged, and DISCONNECT: then the connection ends."""
-        self.farewell = reason
-        self._stir()
-
-    def send_ping(self):
-        self.ping = True
-        self._stir()
 
     def awaiting(self):
         """The oldest message that was sent on this connection and is not acknowledged, or None."""
@@ -193,7 +179,7 @@ class Session:
             n += 2
         while self.active and not self.bulk and self._sent_count < len(self.queue):
             message = self.queue[self._sent_count]
-            if message._kind & 0xF2 == 0x32 and self._in_flight >= self._window:
+            if message._kind & 0xF2 == 0x32 and self._flying >= self._window:
                 break
             rest, size, reason = self._measure(message)
             end = n + size + 5
@@ -218,11 +204,8 @@ class Session:
             return rest, 2 + len(rest), 0
         self._name(message.topic)
         if self._alias:
-            rest = codec.put_varint(3 + len(rest)) + b"\x23\0" + bytes((self._alias,)) + rest
-        elif rest:
-            rest = codec.put_varint(len(rest)) + rest
-        else:
-            rest = _NO_PROPERTIES
+            rest = b"\x23\0" + bytes((self._alias,)) + rest
+        rest = codec.put_varint(len(rest)) + rest if rest else _NO_PROPERTIES
         size = len(self._lead) + (kind & 2) + len(rest) + len(message._payload)
         if size + 5 > self._max_out:
             return rest, size, 0x95
@@ -278,7 +261,7 @@ class Session:
         self._sent_count += 1
         if message._id and not reason:
             message.state = SENT
-            self._in_flight += message._kind < _SUBSCRIBE
+            self._flying += message._kind < _SUBSCRIBE
         else:
             self._settle(message, REFUSED if reason else SENT, reason or None, None)
 
@@ -301,7 +284,7 @@ class Session:
             while j < n and j < i + 5 and buf[j] > 127:
                 j += 1
             if j == i + 5:
-                raise Violation(_MALFORMED, "remaining length")
+                raise Violation(_MALFORMED, "packet length")
             if j == n:
                 break
             size = buf[j]
@@ -310,13 +293,13 @@ class Session:
             j += 1
             end = j + size
             if end - i > self.max_packet:
-                raise Violation(0x95, "packet too large")
+                raise Violation(0x95, "packet length")
             if end > n:
                 break
             self._packet(buf[i], buf, j, end)
             i = end
-        if self._ack_count or (self._sent_count < len(self.queue) and self._in_flight < self._window):
-            self._stir()
+        if self._ack_count or (self._sent_count < len(self.queue) and self._flying < self._window):
+            self.stir()
         return i
 
     def _packet(self, kind, buf, i, end):
@@ -351,7 +334,7 @@ class Session:
         pid, reason, values = codec.puback(buf, i, end)
         message = self._find(pid, 0)
         if message is not None:
-            self._in_flight -= 1
+            self._flying -= 1
             self._settle(message, ACKED, reason, values)
 
     def _suback(self, kind, buf, i, end):
@@ -382,7 +365,7 @@ class Session:
             raise Violation(0x93, "receive maximum")
         if kind & 1:
             values["retain"] = True
-        if call(self.deliver, topic, memoryview(buf)[i:end], values) and pid:
+        if call(self.owner.on_message, topic, memoryview(buf)[i:end], values) and pid:
             raise Violation(0x83, "on_message raised")
         if pid:
             self._acks[n : n + 4] = bytes((_PUBACK, 2, pid >> 8, pid & 0xFF))
