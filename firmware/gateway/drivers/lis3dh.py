@@ -28,7 +28,7 @@ DEPTH = const(32)  # samples that the FIFO holds: 640 ms
 
 
 class LIS3DH:
-    """50 Hz, +-8 g, high resolution (4 mg a step), axes as the chip has them.
+    """50 Hz, +-8 g, high resolution, of which the FIFO keeps 10 bits (16 mg a step); axes as the chip has them.
 
     INT1 rises when `watermark` samples wait. Raises OSError when there is no LIS3DH at `address`.
     """
@@ -64,7 +64,7 @@ class LIS3DH:
             raw = memoryview(samples_mg)[: 3 * n]
             self._i2c.readfrom_mem_into(self._address, _OUT_X_L | _AUTO_INCREMENT, raw)
             for i in range(3 * n):
-                raw[i] >>= 2  # 12 bits left-justified, 4 mg a step
+                raw[i] >>= 2  # left-justified; 4 mg in the lowest of the 12 bits of high resolution
         return n
 
     def wake_on_motion(self, threshold_mg=186, samples=2):
