@@ -1,4 +1,7 @@
-"""A scripted broker plays every sequence of mqtt_sequences to the client in the real MicroPython (TP-MQT-001 … TP-MQT-006)."""
+"""A scripted broker plays every sequence of mqtt_sequences to the client in the real MicroPython .
+
+TP-MQT-001, TP-MQT-002, TP-MQT-003, TP-MQT-004, TP-MQT-005, TP-MQT-006.
+"""
 
 from __future__ import annotations
 

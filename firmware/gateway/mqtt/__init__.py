@@ -24,7 +24,7 @@ I/O · `client` the connection: sockets, deadlines, backoff · `opener` DNS, TCP
 A publication's fate is `message.state`: QUEUED, SENT (QoS 0: final), ACKED (see `.reason`, 0x80 and above is a refusal),
 UNKNOWN (sent, then the session was lost or the client closed), REFUSED (never sent: beyond the server's limits, or closed).
 Properties are dicts keyed by the identifiers of MQTT 5 table 2-4; {0x26: [(name, value), ...]} are user properties.
-Requirements: protocols/mqtt.md.
+Taken alone (mip with firmware/package.json) it is `mqtt` instead of `gateway.mqtt`. Requirements: protocols/mqtt.md.
 """
 
 from .client import Client as Client
