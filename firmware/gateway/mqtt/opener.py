@@ -103,7 +103,7 @@ def tls_opener(addresses, context, server_hostname=None, servers=nameservers, kn
     """Opener over TLS, or over plain TCP when `context` is None.
 
     `addresses`: [(name or dotted quad, port), …] · `context`: one SSLContext, used for every connection and made to verify the
-    server's certificate, which MicroPython's default leaves out · `server_hostname`: the name that the certificate must have ·
+    server's certificate, which MicroPython's default leaves out · `server_hostname`: what the certificate must name, else the host ·
     `servers`: name servers ("ip" or ("ip", port)) or a callable that returns them · `known`: dict of last good addresses, for
     those who want to keep them over a reboot.
     """
@@ -123,7 +123,10 @@ def tls_opener(addresses, context, server_hostname=None, servers=nameservers, kn
         sock = socket.socket()
         try:
             sock.setblocking(False)
-            sock.setsockopt(6, 1, 1)  # TCP_NODELAY: small packets do not wait for the peer's delayed ACK
+            try:
+                sock.setsockopt(6, 1, 1)  # TCP_NODELAY: small packets do not wait for the peer's delayed ACK
+            except OSError:
+                pass  # not every port has it
             try:
                 sock.connect(socket.getaddrinfo(found[turn // len(addresses) % len(found)], port)[0][-1])
             except OSError as error:
@@ -132,7 +135,7 @@ def tls_opener(addresses, context, server_hostname=None, servers=nameservers, kn
             await writable(sock)
             if context:
                 gc.collect()  # mbedTLS wants large blocks
-                return context.wrap_socket(sock, server_hostname=server_hostname, do_handshake_on_connect=False)
+                return context.wrap_socket(sock, server_hostname=server_hostname or host, do_handshake_on_connect=False)
             return sock
         except BaseException:
             sock.close()
