@@ -44,6 +44,7 @@ _ADVICE = (
     ("not correctly signed", "another authority's broker; check the address, or provision the gateway for this one"),
     ("has expired", "renew the broker's certificate"),
     ("starts in the future", "the gateway's clock is behind; provision it again"),
+    ("-202", "no name server answers; check the network"),
     ("does not match", "the broker's certificate is for another name; check the address"),
 )
 

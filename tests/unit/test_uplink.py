@@ -163,6 +163,15 @@ def test_TP_BND_013_batches_are_one_class_fit_and_leave_a_bounded_number_in_flig
     assert len(sent) == 64 and sent[20:] == sorted(sent[20:])
 
 
+def test_TP_BND_012_no_more_than_eight_envelopes_wait_for_the_broker():
+    gateway = Gateway()
+    gateway.recorder.record(kinds.BOOT)
+    gateway.uplink._envelopes = 8
+    assert asyncio.run(gateway.uplink._send_next()) is False
+    gateway.uplink._envelopes = 7
+    assert asyncio.run(gateway.uplink._send_next()) is True
+
+
 def test_TP_WIR_007_TP_BND_003_evidence_is_cut_and_the_alarm_is_not():
     gateway = Gateway()
     seq, payload, alarm = gateway.recorder.record(
