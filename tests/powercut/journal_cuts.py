@@ -1,14 +1,16 @@
 """Cuts the power at every program and erase of the journal; run by MicroPython, started by test_journal_cuts.py.
 
-Arguments: the scenario (or "all"), the seed, how deep recoveries are cut again, and the number of one cut to replay
-(0: all). A cut is made on a copy of the flash just before the operation happens on the original, so one run of a scenario
-tries them all. Prints one JSON line a scenario: {"scenario", "cuts", "nested", "bytes": {position: cuts}, "failed": [..]}.
+Arguments: the scenario (or "all"); every how many cuts the recovery that follows is itself cut at every operation, two
+levels deep (0: never); the number of the one cut to replay (0: all). A cut is made on a copy of the flash just before the
+operation happens on the original, so one run of a scenario tries them all; its number does not depend on the rest.
+Prints one JSON line a scenario: {"scenario", "cuts", "nested", "positions": {where in the operation: cuts}, "failed": [..]}.
 
 What must hold after each cut and a fresh open, and again after more appends and another open:
   an event whose append returned is pending, settled or inside a reported drop range: exactly one of them, unchanged, once;
   what was settled is not pending; (epoch, seq) names one payload for ever; alarms are dropped only when no information is left.
 """
 
+import io
 import json
 import sys
 
@@ -17,6 +19,7 @@ from nor import BlockDevice, Nor, PowerCut
 
 BLOCKS = 8
 BLOCK = 2048
+DEPTH = 2
 KEYS = (b"", bytes(i * 37 + 11 & 0xFF for i in range(241)))
 
 
@@ -74,7 +77,7 @@ class Story:
         for seq, event in seen.items():
             assert self.events.get(seq) == event, f"pending {seq} is not what was appended"
             assert seq not in self.settled, f"settled {seq} is pending"
-            assert seq < journal.next_seq
+            assert seq < journal.next_seq, f"pending {seq}, next is {journal.next_seq}"
         for seq in self.events:
             if seq not in seen and seq not in self.settled:
                 assert seq in lost or seq in self.reported, f"lost {seq}"
@@ -118,14 +121,14 @@ class Tearing(BlockDevice):
 
 
 class Campaign:
-    def __init__(self, name, key, nesting, only):
-        self.name, self.key, self.nesting, self.only = name, key, nesting, only
+    def __init__(self, name, key, nest_every, only):
+        self.name, self.key, self.nest_every, self.only = name, key, nest_every, only
         self.story = Story()
-        self.cuts = self.nested = self.serial = 0
+        self.cuts = self.nested = self.number = self._inner = 0
         self.positions = {}
         self.failed = []
         self._random = 1
-        self._twins = [Nor(BLOCKS * BLOCK, BLOCK, key=key, strict=True) for _ in range(nesting + 1)]
+        self._twins = [Nor(BLOCKS * BLOCK, BLOCK, key=key, strict=True) for _ in range(DEPTH + 1)]
 
     def rng(self, n):
         out = bytearray(n)
@@ -137,33 +140,37 @@ class Campaign:
     def cut_here(self, nor, depth, operate, length):
         """All variants of a cut in the operation, each on its own copy."""
         story = self.story
-        for byte, noise, weak in self._variants(length, depth):
-            self.serial += 1
-            if self.only and depth == 0 and not self.serial <= self.only:
-                return
-            label = self.serial
+        for cut in self._variants(length, depth):
+            if self.only and depth == 0 and self.number != self.only:
+                continue
+            if depth == 0:
+                self._inner = 0  # what follows must be the same in a replay
             twin = self._twins[depth]
             twin.copy_from(nor)
-            twin.plan_cut(0, byte, "any", noise, weak)
+            twin.plan_cut(0, cut[0], "any", cut[1], cut[2])
             try:
                 operate(twin)
             except PowerCut:
-                self._count(depth, byte, length)
+                self._count(depth, cut[0], length)
             twin.power_on()
-            if not self.only or depth or label <= self.only:
-                self.story = story.copy()
-                self._recover(twin, depth, label, (byte, length, noise, weak))
+            self.story = story.copy()
+            self._recover(twin, depth, (length, cut[0], cut[1], cut[2]))
         self.story = story
 
     def _variants(self, length, depth):
-        seed = self.serial + 1
-        if depth == 0:
-            for byte in sorted({0, 1, 7, length // 2, length - 1, length}):
-                yield byte, 0, False
-            yield seed % length, seed, False
-            yield seed * 7 % length, seed, True
-        else:
+        """Yield (byte, noise, weak)."""
+        if depth:
+            self._inner += 1
+            seed = self.number + 17 * self._inner
             yield (0, length, seed % length)[seed % 3], seed * (seed & 1), not seed & 3
+            return
+        for byte in sorted({0, 1, length // 2, length - 1, length}):
+            self.number += 1
+            yield byte, 0, False
+        self.number += 1
+        yield self.number % length, self.number, False
+        self.number += 1
+        yield self.number * 7 % length, self.number, True
 
     def _count(self, depth, byte, length):
         self.cuts += 1
@@ -171,24 +178,19 @@ class Campaign:
         where = "first" if byte == 0 else "none left" if byte == length else "last" if byte == length - 1 else "inside"
         self.positions[where] = self.positions.get(where, 0) + 1
 
-    def _recover(self, twin, depth, label, cut):
+    def _recover(self, twin, depth, cut):
         try:
             self._live_on(twin, depth)
         except Exception as e:
-            import io
-
             trace = io.StringIO()
             sys.print_exception(e, trace)
-            self.failed.append(
-                {"cut": label, "depth": depth, "byte, length, noise, weak": cut, "error": trace.getvalue()}
-            )
-            if self.only:
-                raise
+            failure = {"cut": self.number, "depth": depth, "length, byte, noise, weak": cut, "error": trace.getvalue()}
+            self.failed.append(failure)
 
     def _live_on(self, twin, depth):
         story = self.story
-        device = Tearing(twin, self, depth + 1) if depth < self.nesting else BlockDevice(twin)
-        journal = Journal(device, rng=self.rng)
+        nested = depth < DEPTH and self.nest_every and (self.number + self._inner) % self.nest_every == 0
+        journal = Journal(Tearing(twin, self, depth + 1) if nested else BlockDevice(twin), rng=self.rng)
         story.check(journal)
         if depth:
             return
@@ -224,7 +226,7 @@ def settling(story, journal):
 def overflowing(story, journal):
     """Information until it overflows, with alarms that must stay."""
     fill(story, journal, 4, True, 150)
-    for lap in range(12):
+    for lap in range(9):
         fill(story, journal, 4, False, 180, 100 * lap)
     fill(story, journal, 8, True, 150, 50)
 
@@ -232,7 +234,7 @@ def overflowing(story, journal):
 def rotating(story, journal):
     """Several laps past alarms that nobody settles."""
     fill(story, journal, 2, True, 120)
-    for lap in range(14):
+    for lap in range(11):
         first = journal.next_seq
         fill(story, journal, 5, lap % 3 == 0, 160, 100 * lap)
         story.settle(journal, first, first + 4)
@@ -262,7 +264,7 @@ def sacrificing(story, journal):
 
 def reporting(story, journal):
     """What was dropped is reported at least once."""
-    for lap in range(3):
+    for lap in range(2):
         fill(story, journal, 16, False, 180, 100 * lap)
         for first, last, _ in journal.drops():
             story.append(journal, b"dropped %d %d" % (first, last), False)
@@ -279,8 +281,8 @@ def restarting(story, journal):
 SCENARIOS = (appending, settling, overflowing, rotating, idling, sacrificing, reporting, restarting)
 
 
-def run(scenario, key, nesting, only):
-    campaign = Campaign(scenario.__name__, key, nesting, only)
+def run(scenario, key, nest_every, only):
+    campaign = Campaign(scenario.__name__, key, nest_every, only)
     nor = Nor(BLOCKS * BLOCK, BLOCK, key=key, strict=True)
     device = Tearing(nor, campaign, 0)
     story = campaign.story
@@ -290,12 +292,12 @@ def run(scenario, key, nesting, only):
     return campaign
 
 
-def main(wanted, nesting, only):
+def main(wanted, nest_every, only):
     for scenario in SCENARIOS:
         for encrypted, key in enumerate(KEYS):
             name = scenario.__name__ + (".encrypted" if encrypted else "")
             if wanted in ("all", name):
-                campaign = run(scenario, key, nesting, only)
+                campaign = run(scenario, key, nest_every, only)
                 report = {"scenario": name, "cuts": campaign.cuts, "nested": campaign.nested,
                           "positions": campaign.positions, "failed": campaign.failed}  # fmt: skip
                 print(json.dumps(report))

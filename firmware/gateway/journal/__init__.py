@@ -76,14 +76,14 @@ class Journal:
             number, (_, span, _, _, _, _, log.epoch_first, log.epoch) = newest
             tail = number - span
             doubt = recover.doubtful(log.flash, place, tail)
-        kept, limits = recover.fate(log.flash, place, doubt)
+        kept, block, limit = recover.fate(log.flash, doubt, tail)
         sound = sound and (kept or not doubt) and (self._nvs is None or self._agrees(mark))
         if not sound:
             self.previous_epoch = log.epoch or self.previous_epoch
             log.epoch, log.epoch_first = rng(8), log.next_seq
         log.boot += 1
         lost = log.begin(tail, place[0])
-        log.write(layout.BOOT, 0, 0, log.next_seq, layout.boot(self.previous_epoch, limits))
+        log.write(layout.BOOT, 0, 0, log.next_seq, layout.boot(self.previous_epoch, block, limit))
         if kept:
             log.write_anew(*kept)
         if lost:

@@ -86,18 +86,15 @@ def record(number, kind, rank, source, seq, length, next_look, payload):
     return head + pack("<I", crc32(payload, crc32(head, number)))
 
 
-def boot(previous_epoch, limits):
-    """Payload of a boot record. `limits`: one or two (block, offset): of that block, only what lies before offset counts."""
-    (first, first_end), (second, second_end) = limits[0], limits[-1]
-    return pack(
-        "<8sBxHHIIxx", previous_epoch or bytes(8), previous_epoch is not None, first_end, second_end, first, second
-    )
+def boot(previous_epoch, block, limit):
+    """Payload of a boot record: of what lies before it, only what lies before offset `limit` of `block` counts."""
+    return pack("<8sBxHI", previous_epoch or bytes(8), previous_epoch is not None, limit, block)
 
 
 def parse_boot(payload):
-    """(previous epoch or None, {block: offset})"""
-    previous, known, first_end, second_end, first, second = unpack_from("<8sBxHHII", payload)
-    return previous if known else None, {first: first_end, second: second_end}
+    """(previous epoch or None, block, limit)"""
+    previous, known, limit, block = unpack_from("<8sBxHI", payload)
+    return previous if known else None, block, limit
 
 
 def parse_record(number, unit):

@@ -66,7 +66,8 @@ class Log:
     def _load_block(self, number, settled, before):
         """`settled` gathers adjoining ranges: most receipts follow each other, and looking up each would take long.
         `before` is the event record before this block; the last one is returned."""
-        bound, limit = self._bound(number), recover.limit(self.flash, number, self.head)
+        bound = recover.bound(self.flash, number, self.head)
+        limit = recover.limit(self.flash, number, self.head)
         for off, kind, _, _, seq, length in self.flash.records(number):
             if off >= limit:  # its fate was decided at a power-on: it does not count
                 break
@@ -86,20 +87,11 @@ class Log:
             self.index.set_moved(number)
             if before and before[0] == seq:  # copied at a power-on
                 self.index.remove(*before[1:])
-        elif seq >= bound:  # torn once, and its seq was given anew
+        elif seq >= bound:
             return before
         place = number, off, kind & 1, layout.footprint(kind, length)
         self.index.add(*place)
         return (seq,) + place
-
-    def _bound(self, number):
-        """Of block `number` count the events below this seq."""
-        while number < self.head:
-            number += 1
-            head = self.flash.header(number)
-            if head:
-                return head[0]
-        return _MAX_SEQ
 
     def _load_drop(self, number, off):
         taken = self.flash.take(number, off)

@@ -53,21 +53,31 @@ def _read(flash, number, next_seq):
 
 
 def boot_record(flash, number, off=layout.FIRST):
-    """(previous epoch or None, {block: limit}) of the boot record at `off`, or None."""
+    """(previous epoch or None, block, limit) of the boot record at `off`, or None."""
     record = flash.record(number, off)
     taken = flash.take(number, off) if record and record[0] == layout.BOOT else None
     return layout.parse_boot(taken[1]) if taken else None
 
 
+def bound(flash, number, head):
+    """Events that were appended in block `number` count below this seq. One at or above it was torn: its seq was given anew."""
+    while number < head:
+        number += 1
+        header = flash.header(number)
+        if header:
+            return header[0]
+    return 0xFFFFFFFF
+
+
 def limit(flash, number, head):
-    """Records of block `number` count below this offset: the boot records behind it say what was found at power-on."""
+    """Records of block `number` count below this offset: what the boot records behind it say was found at power-on."""
     end = flash.size
     block = number
     while block < head:
         block += 1
         boot = boot_record(flash, block)
-        if boot and number in boot[1]:
-            end = boot[1][number]
+        if boot and boot[1] <= number:
+            end = boot[2] if boot[1] == number else 0
         elif flash.header(block):
             break
     return end
@@ -80,28 +90,22 @@ def doubtful(flash, place, lowest):
     newest = number
     while number > lowest and (off is None or boot_record(flash, number, off)):
         number -= 1
-        end = limit(flash, number, newest)
+        end, above = limit(flash, number, newest), bound(flash, number, newest)
         off = None
-        for at, _, _, _, _, _ in flash.records(number):
-            if at < end:
+        for at, kind, _, _, seq, _ in flash.records(number):
+            if at < end and (kind > layout.ALARM or seq < above):
                 off = at
     return None if off is None or boot_record(flash, number, off) else (number, off)
 
 
-def fate(flash, place, doubt):
-    """Decides about the doubtful record, for good: ((record, payload) to be written anew or None, limits for the boot record)."""
-    block, off = doubt or place
-    taken = flash.take(block, off) if off is not None else None
-    limits = [(block, _behind(off, taken))]
-    if place[0] != block:
-        limits.append((place[0], _behind(place[1], place[1] is not None and flash.take(*place))))
-    return (taken if doubt else None), limits
-
-
-def _behind(off, taken):
-    if off is None:
-        return layout.FIRST
-    return off + layout.footprint(taken[0][0], taken[0][4]) if taken else off
+def fate(flash, doubt, lowest):
+    """Decides about the doubtful record, for good: ((record, payload) to be written anew or None, block, limit), the last
+    two for the boot record."""
+    if doubt is None:
+        return None, lowest, layout.FIRST
+    block, off = doubt
+    taken = flash.take(block, off)
+    return taken, block, off + layout.footprint(taken[0][0], taken[0][4]) if taken else off
 
 
 def _unused(flash, number, seen):

@@ -151,10 +151,10 @@ class Nor:
         return bytes(self._load(0, self.size))
 
     def copy_from(self, other: "Nor") -> None:
-        """Hold what `other`, of the same size, holds; its weak bits are not copied."""
+        """Hold what `other`, of the same size, holds."""
         self._store(0, other.snapshot())
         self._units[:] = other._units
-        self._weak.clear()
+        self._weak = dict(other._weak)
         self._off, self._cut = False, None
 
     def _check(self, addr: int, length: int) -> None:
