@@ -77,7 +77,8 @@ class Chain:
         self._tell("reception connected, database opened")
         flash = self.folder / "virtual.bin"
         flash.write_bytes(image.flash_image(boards.load("virtual")))
-        self.board = VirtualBoard(self.folder / "board", image=flash, **self._board_options)
+        known = (self.folder / "board" / "flash.bin").exists()  # a chain that is set up again keeps its journal and keys
+        self.board = VirtualBoard(self.folder / "board", image=None if known else flash, **self._board_options)
         self.board.events(self._on_board)
         self._stack.enter_context(self.board)
         self._tell(f"gateway flashed ({flash.stat().st_size >> 20} MiB) and switched on, serial port {self.board.tty}")

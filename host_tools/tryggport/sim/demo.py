@@ -124,8 +124,8 @@ def run(*, once: bool, broker: str = "auto", folder: Path | None = None) -> None
         chain = stack.enter_context(Chain(folder, broker=broker, tell=tell, heap="256k"))
         if chain.broker_kind == "iotcore":
             console.print(
-                "              (the built-in broker has no access control, lets clients in without a certificate and keeps no sessions:\n"
-                "               for the demo only; install mosquitto for the real thing)"
+                "              (this broker has no access control, lets clients in without a certificate and forgets all when it\n"
+                "               stops: it is for the demo; install mosquitto for the real thing)"
             )
         show = Show(console)
         chain.timeline.listen(show.moment)
