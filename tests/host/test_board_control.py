@@ -30,9 +30,12 @@ def board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VirtualBoard]:
 
 
 def test_both_ends_of_the_hub_number_the_operations_alike() -> None:
-    source = (paths.folder("boards") / "virtual" / "modules" / "_hub.py").read_text()
-    child = {name: int(number) for name, number in re.findall(r"^([A-Z][A-Z0-9_]+) = const\((\d+)\)", source, re.M)}
-    assert child == {op.name: op.value for op in Op}
+    child = set()
+    for module in (paths.folder("boards") / "virtual" / "modules").glob("*.py"):
+        source = module.read_text()
+        numbers = dict(re.findall(r"^_([A-Z][A-Z0-9_]+) = const\((\d+)\)", source, re.M))
+        child |= {(name, int(numbers[name])) for name in re.findall(r"\bcall\(_([A-Z0-9_]+)", source)}
+    assert child == {(op.name, op.value) for op in Op}
 
 
 def test_every_verb_acts(board: VirtualBoard) -> None:

@@ -2,7 +2,7 @@
 
 Every request, reply and event is one datagram with a sequence number, so an exception at any instant (Ctrl-C) leaves nothing
 out of step: the reply to an abandoned request is recognised and dropped. A datagram of data follows its header and is never
-as short as a header.
+as short as a header. Each module names the operations that it uses, by the numbers of `Op` in host_tools/tryggport/board/hub.py.
 """
 
 import struct
@@ -10,30 +10,6 @@ import sys
 
 import uselect
 from micropython import const
-
-HELLO = const(1)
-BOOTED = const(2)
-RESET = const(3)
-STEP = const(4)
-PIN_MODE = const(5)
-PIN_GET = const(6)
-PIN_SET = const(7)
-PIN_IRQ = const(8)
-PWM = const(9)
-I2C_SCAN = const(10)
-I2C_WRITE = const(11)
-I2C_READ = const(12)
-WDT = const(13)
-RTC_SET = const(14)
-PARTITIONS = const(15)
-FLASH_READ = const(16)
-FLASH_PROGRAM = const(17)
-FLASH_ERASE = const(18)
-NVS_SET = const(19)
-NVS_GET = const(20)
-NVS_ERASE = const(21)
-LINK = const(22)
-ROUTE = const(23)
 
 _OK = const(1)
 _DATA = const(2)

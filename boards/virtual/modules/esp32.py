@@ -2,41 +2,41 @@
 
 import struct
 
-import _hub
 from _hub import call
 from micropython import const
+
+_PARTITIONS = const(15)
+_FLASH_READ = const(16)
+_FLASH_PROGRAM = const(17)
+_FLASH_ERASE = const(18)
+_NVS_SET = const(19)
+_NVS_GET = const(20)
+_NVS_ERASE = const(21)
 
 
 class Partition:
     """A block device with the extended protocol. A write without an offset erases first, one with an offset only programs."""
 
-    BOOT = const(0)
     RUNNING = const(1)
     TYPE_APP = const(0)
     TYPE_DATA = const(1)
 
-    def __init__(self, id, block_size=4096, _row=None):
-        if _row is None:
-            rows = _rows()
-            wanted = [r for r in rows if (r[4] == id if isinstance(id, str) else r[0] == 0)]
+    def __init__(self, id):
+        """`id`: a label, RUNNING, or what `info` returns. OSError(2) when there is none."""
+        if not isinstance(id, tuple):
+            wanted = Partition.find(Partition.TYPE_APP) if id == Partition.RUNNING else Partition.find(None, label=id)
             if not wanted:
                 raise OSError(2)
-            _row = wanted[0]
-        self._info = _row
-        self._at = _row[2]
-        self._size = _row[3]
+            id = wanted[0].info()
+        self._info = id
 
     @staticmethod
-    def find(type=TYPE_APP, subtype=0xFF, label=None, block_size=4096):
+    def find(type=TYPE_APP, subtype=0xFF, label=None):
         return [
-            Partition(None, block_size, r)
-            for r in _rows()
-            if r[0] == type and subtype in (0xFF, r[1]) and label in (None, r[4])
+            Partition(row)
+            for row in _rows()
+            if type in (None, row[0]) and subtype in (0xFF, row[1]) and label in (None, row[4])
         ]
-
-    @classmethod
-    def mark_app_valid_cancel_rollback(cls):
-        pass
 
     def info(self):
         """(type, subtype, address, size, label, encrypted)"""
@@ -44,32 +44,32 @@ class Partition:
 
     def _address(self, block, offset, n):
         at = block * 4096 + offset
-        if at < 0 or at + n > self._size:
+        if at < 0 or at + n > self._info[3]:
             raise OSError(-260)  # ESP_ERR_INVALID_SIZE
-        return self._at + at
+        return self._info[2] + at
 
     def readblocks(self, block, buf, offset=0):
-        call(_hub.FLASH_READ, 0, self._address(block, offset, len(buf)), len(buf), None, buf)
+        call(_FLASH_READ, 0, self._address(block, offset, len(buf)), len(buf), None, buf)
 
     def writeblocks(self, block, buf, offset=None):
         at = self._address(block, offset or 0, len(buf))
         if offset is None:
             for sector in range(at, at + len(buf), 4096):
-                call(_hub.FLASH_ERASE, 0, sector)
-        call(_hub.FLASH_PROGRAM, 0, at, 0, buf)
+                call(_FLASH_ERASE, 0, sector)
+        call(_FLASH_PROGRAM, 0, at, 0, buf)
 
     def ioctl(self, op, arg):
         if op == 4:
-            return self._size // 4096
+            return self._info[3] // 4096
         if op == 5:
             return 4096
         if op == 6:
-            call(_hub.FLASH_ERASE, 0, self._address(arg, 0, 4096))
+            call(_FLASH_ERASE, 0, self._address(arg, 0, 4096))
         return 0 if op in (1, 2, 3, 6) else None
 
 
 def _rows():
-    table = call(_hub.PARTITIONS)
+    table = call(_PARTITIONS)
     rows = []
     for at in range(0, len(table), 32):
         kind, subtype, address, size, label, flags = struct.unpack_from("<BBII16sI", table, at + 2)
@@ -101,13 +101,13 @@ class NVS:
         return len(value)
 
     def erase_key(self, key):
-        call(_hub.NVS_ERASE, 0, 0, 0, self._name + key.encode())
+        call(_NVS_ERASE, 0, 0, 0, self._name + key.encode())
 
     def commit(self):
         pass
 
     def _set(self, kind, key, value):
-        call(_hub.NVS_SET, kind, 0, 0, self._name + key.encode() + b"\0" + value)
+        call(_NVS_SET, kind, 0, 0, self._name + key.encode() + b"\0" + value)
 
     def _get(self, kind, key):
-        return call(_hub.NVS_GET, kind, 0, 0, self._name + key.encode())
+        return call(_NVS_GET, kind, 0, 0, self._name + key.encode())

@@ -8,6 +8,18 @@ import umachine
 from _hub import call
 from micropython import const
 
+_RESET = const(3)
+_PIN_MODE = const(5)
+_PIN_GET = const(6)
+_PIN_SET = const(7)
+_PIN_IRQ = const(8)
+_PWM = const(9)
+_I2C_SCAN = const(10)
+_I2C_WRITE = const(11)
+_I2C_READ = const(12)
+_WDT = const(13)
+_RTC_SET = const(14)
+
 PWRON_RESET = const(1)
 HARD_RESET = const(2)
 WDT_RESET = const(3)
@@ -30,45 +42,29 @@ def unique_id():
     return _unique_id
 
 
-def freq():
-    return 160000000
-
-
 def reset():
-    call(_hub.RESET)
-
-
-def soft_reset():
-    raise SystemExit
+    call(_RESET)
 
 
 class Pin:
     IN = const(1)
     OUT = const(3)
-    OPEN_DRAIN = const(7)
-    PULL_DOWN = const(1)
     PULL_UP = const(2)
     IRQ_RISING = const(1)
     IRQ_FALLING = const(2)
 
     def __init__(self, id, mode=-1, pull=-1, *, value=None):
-        self._id = id.id() if isinstance(id, Pin) else id
-        self.init(mode, pull, value=value)
-
-    def id(self):
-        return self._id
-
-    def init(self, mode=-1, pull=-1, *, value=None):
         """A mode or pull of -1 leaves it as it is, None switches the pull off."""
+        self._id = id
         if value is not None:
-            call(_hub.PIN_SET, self._id, value)
+            call(_PIN_SET, self._id, value)
         if mode != -1 or pull != -1:
-            call(_hub.PIN_MODE, self._id, 0 if mode == -1 else mode, 255 if pull == -1 else pull or 0)
+            call(_PIN_MODE, self._id, 0 if mode == -1 else mode, 255 if pull == -1 else pull or 0)
 
     def value(self, x=None):
         if x is None:
-            return call(_hub.PIN_GET, self._id)
-        call(_hub.PIN_SET, self._id, 1 if x else 0)
+            return call(_PIN_GET, self._id)
+        call(_PIN_SET, self._id, 1 if x else 0)
 
     __call__ = value
 
@@ -85,21 +81,18 @@ class Pin:
             trigger = 0
         else:
             _hub.handlers[self._id] = lambda _: handler(self)
-        call(_hub.PIN_IRQ, self._id, trigger)
-
-    def __repr__(self):
-        return "Pin(%d)" % self._id
+        call(_PIN_IRQ, self._id, trigger)
 
 
 class PWM:
     def __init__(self, dest, freq=5000, duty_u16=32768):
-        self._id = dest.id() if isinstance(dest, Pin) else dest
+        self._id = dest._id
         self._freq = freq
         self._duty = duty_u16
         self._set()
 
     def _set(self):
-        call(_hub.PWM, self._id, self._freq, self._duty)
+        call(_PWM, self._id, self._freq, self._duty)
 
     def freq(self, freq=None):
         if freq is None:
@@ -113,9 +106,6 @@ class PWM:
         self._duty = duty
         self._set()
 
-    def deinit(self):
-        call(_hub.PWM, self._id)
-
 
 def _bytes(buf):
     """How many it holds; an array of 16-bit numbers holds two an item."""
@@ -124,25 +114,13 @@ def _bytes(buf):
 
 class I2C:
     def __init__(self, id=0, *, scl, sda, freq=400000):
-        self._pins = scl.id() | sda.id() << 8
+        self._pins = scl._id | sda._id << 8
 
     def scan(self):
-        return list(call(_hub.I2C_SCAN, 0, self._pins))
-
-    def writeto(self, addr, buf, stop=True):
-        call(_hub.I2C_WRITE, addr, self._pins, 0, buf)
-        return len(buf)
-
-    def readfrom_into(self, addr, buf, stop=True):
-        call(_hub.I2C_READ, addr, self._pins | _bytes(buf) << 16, 0, None, buf)
-
-    def readfrom(self, addr, nbytes, stop=True):
-        buf = bytearray(nbytes)
-        self.readfrom_into(addr, buf)
-        return bytes(buf)
+        return list(call(_I2C_SCAN, 0, self._pins))
 
     def readfrom_mem_into(self, addr, memaddr, buf, *, addrsize=8):
-        call(_hub.I2C_READ, addr, self._pins | _bytes(buf) << 16, memaddr | 0x100, None, buf)
+        call(_I2C_READ, addr, self._pins | _bytes(buf) << 16, memaddr | 0x100, None, buf)
 
     def readfrom_mem(self, addr, memaddr, nbytes, *, addrsize=8):
         buf = bytearray(nbytes)
@@ -150,15 +128,15 @@ class I2C:
         return bytes(buf)
 
     def writeto_mem(self, addr, memaddr, buf, *, addrsize=8):
-        call(_hub.I2C_WRITE, addr, self._pins, memaddr | 0x100, buf)
+        call(_I2C_WRITE, addr, self._pins, memaddr | 0x100, buf)
 
 
 class WDT:
     def __init__(self, id=0, timeout=5000):
-        call(_hub.WDT, 0, timeout)
+        call(_WDT, 0, timeout)
 
     def feed(self):
-        call(_hub.WDT)
+        call(_WDT)
 
 
 class RTC:
@@ -169,4 +147,4 @@ class RTC:
             t = time.gmtime(us // 1000000)
             return t[:3] + (t[6],) + t[3:6] + (us % 1000000,)
         seconds = time.mktime((to[0], to[1], to[2], to[4], to[5], to[6], 0, 0))
-        _hub.rtc_offset_ms = struct.unpack("<q", call(_hub.RTC_SET, 0, int(seconds), to[7]))[0]
+        _hub.rtc_offset_ms = struct.unpack("<q", call(_RTC_SET, 0, int(seconds), to[7]))[0]

@@ -3,12 +3,12 @@
 import _hub
 from micropython import const
 
+_LINK = const(22)
+
 STA_IF = const(0)
 STAT_IDLE = const(1000)
 STAT_CONNECTING = const(1001)
 STAT_GOT_IP = const(1010)
-
-_settings = {}
 
 
 class WLAN:
@@ -25,29 +25,22 @@ class WLAN:
     def connect(self, ssid=None, key=None, **_):
         if not self._active:
             raise OSError("Wifi Internal Error")
-        _settings["ssid"] = ssid
         WLAN._wanted = True
 
     def disconnect(self):
         WLAN._wanted = False
 
     def isconnected(self):
-        return self._active and self._wanted and _hub.call(_hub.LINK) == 1
+        return self._active and self._wanted and _hub.call(_LINK) == 1
 
-    def status(self, what=None):
-        if what == "rssi":
-            return -60
+    def status(self):
         if self.isconnected():
             return STAT_GOT_IP
         return STAT_CONNECTING if self._wanted else STAT_IDLE
 
-    def ifconfig(self, config=None):
+    def ifconfig(self):
         ip = "192.168.4.2" if self.isconnected() else "0.0.0.0"
         return (ip, "255.255.255.0", "192.168.4.1", "192.168.4.1")
-
-    def config(self, name=None, **values):
-        _settings.update(values)
-        return _settings.get(name)
 
 
 class LAN(WLAN):

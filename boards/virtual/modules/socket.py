@@ -2,6 +2,9 @@
 
 import _hub
 import usocket
+from micropython import const
+
+_ROUTE = const(23)
 
 
 def __getattr__(name):
@@ -11,5 +14,5 @@ def __getattr__(name):
 def getaddrinfo(host, port, af=0, type=0, proto=0, flags=0):
     """Addresses as the built-in one gives them. Raises OSError(-202) while the network is down or the name is unknown."""
     if host != "0.0.0.0":
-        port = _hub.call(_hub.ROUTE, 0, port, 0, host)
+        port = _hub.call(_ROUTE, 0, port, 0, host)
     return usocket.getaddrinfo("127.0.0.1", port, usocket.AF_INET, type or usocket.SOCK_STREAM)

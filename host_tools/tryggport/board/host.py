@@ -31,7 +31,7 @@ from tryggport.devices.boards import Board
 PWRON_RESET, HARD_RESET, WDT_RESET, DEEPSLEEP_RESET, SOFT_RESET = 1, 2, 3, 4, 5
 CAUSES = {PWRON_RESET: "power on", HARD_RESET: "reset", WDT_RESET: "watchdog", SOFT_RESET: "soft reset"}
 _CRASH_PAUSE_S = 0.2
-_BOOT = "import _boot;_boot.boot(globals())"
+_BOOT = "import _start;_start.start(globals())"
 
 
 @dataclass(frozen=True)
