@@ -68,18 +68,18 @@ class MicroPythonTest(pytest.Item):
         wanted = [i.name for i in self.session.items if i.parent is self.parent]
         report = self.parent.run(wanted).get(self.name)
         if report is None:
-            raise MicroPythonFailure(f"{self.path.name} ended before {self.name}:\n{self.parent.output}")
+            raise MicroPythonError(f"{self.path.name} ended before {self.name}:\n{self.parent.output}")
         if report["error"]:
-            raise MicroPythonFailure(f"{report['error']}\n{self.parent.output}")
+            raise MicroPythonError(f"{report['error']}\n{self.parent.output}")
         if self.parent.output.strip():
             self.add_report_section("call", "stdout", self.parent.output)
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
-        return str(excinfo.value) if excinfo.errisinstance(MicroPythonFailure) else super().repr_failure(excinfo, style)
+        return str(excinfo.value) if excinfo.errisinstance(MicroPythonError) else super().repr_failure(excinfo, style)
 
     def reportinfo(self) -> tuple[Path, None, str]:
         return self.path, None, self.name
 
 
-class MicroPythonFailure(Exception):
+class MicroPythonError(Exception):
     """A test failed inside MicroPython."""

@@ -25,8 +25,21 @@ class SettingsError(ValueError):
 # tls_key: DER; sign_key: 32 bytes.
 Settings = namedtuple(
     "Settings",
-    "gateway version brokers provisioned_ms grace_ms placement location heartbeat_s receipt_keys tls_certificate tls_key "
-    "broker_ca sign_key".split(),
+    (
+        "gateway",
+        "version",
+        "brokers",
+        "provisioned_ms",
+        "grace_ms",
+        "placement",
+        "location",
+        "heartbeat_s",
+        "receipt_keys",
+        "tls_certificate",
+        "tls_key",
+        "broker_ca",
+        "sign_key",
+    ),  # fmt: skip
 )
 
 

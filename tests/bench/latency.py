@@ -30,7 +30,9 @@ def measure(presses: int = PRESSES) -> dict[str, Any]:
             for step in STEPS:
                 moment = chain.timeline.wait("gateway", step, since=edge.t_ms, seq=seq.detail["seq"])
                 if moment is None:
-                    raise RuntimeError(f"an alarm did not reach {step}; the gateway's console:\n{chain.board.console()}")
+                    raise RuntimeError(
+                        f"an alarm did not reach {step}; the gateway's console:\n{chain.board.console()}"
+                    )
                 steps[step].append(moment.t_ms - edge.t_ms)
             total.append(steps["settle.end"][-1])
             time.sleep(0.15)

@@ -18,7 +18,9 @@ def stored(chain: Chain, kind: str, state: str = "raised") -> list[dict[str, Any
     return [row for row in rows if (row["kind"], row["state"]) == (kind, state)]
 
 
-def wait_stored(chain: Chain, kind: str, count: int, state: str = "raised", timeout_s: float = 20) -> list[dict[str, Any]]:
+def wait_stored(
+    chain: Chain, kind: str, count: int, state: str = "raised", timeout_s: float = 20
+) -> list[dict[str, Any]]:
     """`stored`, as soon as there are `count`; what there is when the time is over."""
     deadline = time.monotonic() + timeout_s
     while len(rows := stored(chain, kind, state)) < count and time.monotonic() < deadline:

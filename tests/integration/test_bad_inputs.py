@@ -16,10 +16,10 @@ import pytest
 from chains import wait_stored
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-
 from tryggport import pki
 from tryggport.board import VirtualBoard
 from tryggport.devices import boards, image
+from tryggport.errors import TryggError
 from tryggport.pki import authority
 from tryggport.sim import broker as brokers
 from tryggport.sim.chain import Chain
@@ -30,7 +30,9 @@ TRYGGPORT = Path(sys.executable).with_name("tryggport")
 def tryggport(*arguments: str | Path) -> tuple[int, str]:
     """Exit code and what is said on standard error."""
     environment = os.environ | {"COLUMNS": "200", "NO_COLOR": "1"}
-    done = subprocess.run([TRYGGPORT, *map(str, arguments)], capture_output=True, text=True, timeout=60, env=environment)
+    done = subprocess.run(
+        [TRYGGPORT, *map(str, arguments)], capture_output=True, text=True, timeout=60, env=environment
+    )
     return done.returncode, done.stderr
 
 
@@ -134,9 +136,12 @@ def test_an_unknown_board(tmp_path: Path) -> None:
 
 def test_a_port_of_the_network_in_use(keys: Path, tmp_path: Path) -> None:
     port = brokers.free_port()
-    with brokers.mosquitto(tmp_path / "first", keys, port):
-        with pytest.raises(brokers.TryggError) as refused, brokers.mosquitto(tmp_path / "second", keys, port):
-            pass
+    with (
+        brokers.mosquitto(tmp_path / "first", keys, port),
+        pytest.raises(TryggError) as refused,
+        brokers.mosquitto(tmp_path / "second", keys, port),
+    ):
+        pass
     assert str(refused.value) == f"Port {port} on 127.0.0.1 is in use. Stop what listens there, or name another port."
 
 
@@ -205,9 +210,7 @@ def test_a_broker_whose_certificate_has_expired(chain: Chain, tmp_path: Path) ->
     root = authority.load_issuer(expired, "root", None)
     names = authority.Names("tryggport broker", ("127.0.0.1",))
     authority.issue_broker(expired, root, names, life=timedelta(hours=-6))
-    fault_of_broker(
-        chain, expired, "mqtt: The certificate validity has expired: renew the broker's certificate"
-    )
+    fault_of_broker(chain, expired, "mqtt: The certificate validity has expired: renew the broker's certificate")
 
 
 def test_TP_WIR_022_a_clock_that_starts_in_2000_is_lifted_to_the_floor(tmp_path: Path) -> None:

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 import paho.mqtt.client as paho
 import pytest
 from chains import stored, wait_stored
-
 from tryggport.sim import movement
 from tryggport.sim.chain import Chain
 from tryggport.sim.timeline import now_ms
@@ -93,7 +92,9 @@ def test_TP_BND_005_TP_BND_010_a_silent_network_is_noticed_and_a_press_ends_the_
     chain.board.press("help")
     assert len(wait_stored(chain, "help", before + 2, timeout_s=40)) == before + 2
     connected = chain.timeline.wait("gateway", "connected", since=back)
-    assert connected is not None and connected.t_ms - back < 26_000  # 10 s between kicks, and one handshake of 15 s in vain
+    assert (
+        connected is not None and connected.t_ms - back < 26_000
+    )  # 10 s between kicks, and one handshake of 15 s in vain
 
 
 def test_TP_BND_007_nobody_has_answered_after_a_minute(chain: Chain) -> None:

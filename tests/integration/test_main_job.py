@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 from chains import recover, stored, wait_stored
-
 from tryggport.falls import recordings
 from tryggport.reception import cases, open_database
 from tryggport.sim import movement
@@ -49,7 +48,9 @@ def play(chain: Chain, samples: list[tuple[int, int, int]]) -> None:
     time.sleep(3 + len(samples) / movement.RATE_HZ + 1)
 
 
-def test_TP_WIR_001_TP_WIR_002_a_recorded_everyday_activity_is_no_alarm_and_a_recorded_fall_is_one(chain: Chain) -> None:
+def test_TP_WIR_001_TP_WIR_002_a_recorded_everyday_activity_is_no_alarm_and_a_recorded_fall_is_one(
+    chain: Chain,
+) -> None:
     play(chain, recorded(fall=False, activity="D11"))
     assert stored(chain, "fall") == []
     since = now_ms()
@@ -59,7 +60,9 @@ def test_TP_WIR_001_TP_WIR_002_a_recorded_everyday_activity_is_no_alarm_and_a_re
     settled = chain.timeline.wait("gateway", "settle.end", since=since, seq=alarm["seq"])
     assert settled is not None
     verified = [m for m in chain.timeline.since(since) if (m.source, m.name) == ("reception", "verified")]
-    assert [m.detail["topic"] for m in verified if m.detail["topic"].endswith("alarm")] == [f"trygg/1/{chain.gateway}/alarm"]
+    assert [m.detail["topic"] for m in verified if m.detail["topic"].endswith("alarm")] == [
+        f"trygg/1/{chain.gateway}/alarm"
+    ]
     edge = chain.timeline.wait("gateway", "edge", since=since)
     assert edge is not None and settled.t_ms - edge.t_ms < 2000  # TP-BND-001, measured to the receipt
 

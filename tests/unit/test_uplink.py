@@ -3,8 +3,6 @@
 import asyncio
 import hashlib
 
-from nor import BlockDevice, Nor
-
 from gateway import cbor, cose, kinds, p256
 from gateway.clock import Clock
 from gateway.event import Recorder
@@ -12,6 +10,7 @@ from gateway.home import Home
 from gateway.journal import Journal
 from gateway.mqtt import Client
 from gateway.uplink import Uplink, restore
+from nor import BlockDevice, Nor
 
 GATEWAY = "home-0001"
 TOPIC = "trygg/1/home-0001/receipt"
@@ -53,7 +52,7 @@ class Gateway:
         )  # fmt: skip
 
     def alarm(self):
-        seq, payload, _ = self.recorder.record(kinds.HELP)
+        seq, _, _ = self.recorder.record(kinds.HELP)
         self.home.raised(seq, kinds.HELP, self.clock.uptime_ms())
         return seq
 

@@ -9,7 +9,9 @@ import typer
 
 
 def command(
-    once: Annotated[bool, typer.Option("--once", help="Play one fall with one power cut, without keys to press, and end.")] = False,
+    once: Annotated[
+        bool, typer.Option("--once", help="Play one fall with one power cut, without keys to press, and end.")
+    ] = False,
     broker: Annotated[str, typer.Option("--broker", help="auto, mosquitto or iotcore (built in).")] = "auto",
     keep: Annotated[Path | None, typer.Option("--keep", help="Keep flash, keys and database in this folder.")] = None,
 ) -> None:

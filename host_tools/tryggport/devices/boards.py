@@ -11,7 +11,6 @@ from tryggport import paths
 from tryggport.devices.partitions import Partition, parse_csv
 from tryggport.errors import TryggError
 
-
 HOST_NATIVE = {"x86_64": "x64", "AMD64": "x64"}
 
 

@@ -48,7 +48,9 @@ def provision(
     pki.check_gateway_id(placement.gateway)
     if placement.sensor not in SENSORS:
         raise TryggError(
-            f"A fall sensor cannot be worn at the {placement.sensor}.", f"Choose {', '.join(SENSORS[:-1])} or {SENSORS[-1]}.", usage=True
+            f"A fall sensor cannot be worn at the {placement.sensor}.",
+            f"Choose {', '.join(SENSORS[:-1])} or {SENSORS[-1]}.",
+            usage=True,
         )
     settings = _common_files(placement, pki_folder)
     with Link(port) as link:

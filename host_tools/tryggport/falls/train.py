@@ -19,7 +19,7 @@ from tryggport.falls.replay import Outcome, Recording, replay
 
 SHIFTS = (5, 0, 0, 0, 0, 4, 4)  # as in gateway.fall: these make each feature one byte
 DIRECTIONS = (1, 1, 1, 1, 1, 1, -1)  # only restlessness after the impact speaks against a fall
-THRESHOLD = -160  # 0.6 of log-odds towards finding more: a missed fall costs more than a false alarm
+THRESHOLD = -128  # half of log-odds towards finding more: a missed fall costs more than a false alarm
 COPIES = 3  # of each recording as other sensors would have made it
 _SPAWN = multiprocessing.get_context("spawn")  # forking a process that has threads is not safe
 UNSEEN = -(1 << 15)  # score of a trial in which nothing was ever scored

@@ -77,7 +77,9 @@ class Chain:
         self._tell("reception connected, database opened")
         flash = self.folder / "virtual.bin"
         flash.write_bytes(image.flash_image(boards.load("virtual")))
-        known = (self.folder / "board" / "flash.bin").exists()  # a chain that is set up again keeps its journal and keys
+        known = (
+            self.folder / "board" / "flash.bin"
+        ).exists()  # a chain that is set up again keeps its journal and keys
         self.board = VirtualBoard(self.folder / "board", image=None if known else flash, **self._board_options)
         self.board.events(self._on_board)
         self._stack.enter_context(self.board)
