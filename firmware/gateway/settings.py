@@ -39,7 +39,7 @@ Settings = namedtuple(
         "tls_key",
         "broker_ca",
         "sign_key",
-    ),  # fmt: skip
+    ),
 )
 
 

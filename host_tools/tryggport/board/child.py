@@ -18,14 +18,6 @@ _LAUNCH = Path(__file__).with_name("launch.py")
 _STAMP = "stamp"
 
 
-def interpreter() -> str:
-    """The MicroPython binary: the one that MICROPYTHON names, else the one of this environment."""
-    path = os.environ.get("MICROPYTHON") or str(Path(sys.executable).with_name("micropython"))
-    if not os.access(path, os.X_OK):
-        raise TryggError(f"There is no MicroPython interpreter at {path}.", "Type: make setup, or set MICROPYTHON.")
-    return path
-
-
 def compile_modules(source: Path, into: Path) -> Path:
     """The board's modules as .mpy in the folder `into`, compiled when they have changed."""
     files = sorted(source.glob("*.py"))

@@ -159,7 +159,7 @@ class BoardHost:
             paths.folder("boards") / self.definition.name / "modules", self.folder / "modules"
         )
         env = {"PATH": os.environ.get("PATH", ""), "MICROPYPATH": f"{modules.resolve()}:.frozen"}
-        argv = [children.interpreter(), "-X", f"heapsize={self.options.heap}", "-i", "-c", _BOOT]
+        argv = [paths.interpreter(), "-X", f"heapsize={self.options.heap}", "-i", "-c", _BOOT]
         self.child = children.Child(argv, env | self.clock.environment() | self.options.env, self.folder)
         self._hub = Hub(self.child.hub, self._handle)
         self._loop.add_reader(self.child.hub, self._on_hub)

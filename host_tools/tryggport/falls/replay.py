@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from tryggport import paths
-from tryggport.board.child import interpreter
 from tryggport.errors import TryggError
 from tryggport.falls.recordings import SAMPLE_BYTES
 
@@ -89,7 +88,7 @@ def replay(
 
 def _run(chunk: Iterable[Recording], candidates: bool) -> list[Outcome]:
     done = subprocess.run(
-        [interpreter(), "-X", "heapsize=4M", "-c", _SCRIPT],
+        [paths.interpreter(), "-X", "heapsize=4M", "-c", _SCRIPT],
         input=b"".join(_messages(chunk, candidates)),
         env=os.environ | {"MICROPYPATH": f"{paths.folder('firmware')}:.frozen"},
         capture_output=True,
