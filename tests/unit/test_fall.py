@@ -140,6 +140,29 @@ def test_TP_FAL_005_quiet_lying_or_standing_still_is_no_recovery():
     assert verdicts(detector, [(0, -1000, 0)] * 500) == []
 
 
+def rising(seconds, bump_mg):
+    """From lying as `trial` ends to upright at 50 Hz; half-way up a blow of `bump_mg` for 0.1 s."""
+    n = round(50 * seconds)
+    for i in range(n):
+        angle = (1 - i / n) * pi / 2
+        blow = bump_mg if 0 <= i - n // 2 < 5 else 0
+        yield round(1000 * sin(angle)) + blow, round(-1000 * cos(angle)) - blow, 150
+
+
+def test_TP_FAL_005_getting_up_with_a_bump_is_no_second_fall_but_falling_again_is():
+    detector = FallDetector(50)
+    assert [v[0] for v in verdicts(detector, trial(50, after_s=10))] == ["fallen"]
+    assert verdicts(detector, rising(1.5, 2200)) == []
+    assert verdicts(detector, [(0, -1000, 0)] * 250) == []
+    at_once = [v for i, v in enumerate(trial(50, after_s=4)) if i > 240]
+    assert [v[0] for v in verdicts(detector, at_once)] == ["fallen"]
+
+    detector = FallDetector(50)  # the same blow when nobody is known to be down
+    assert verdicts(detector, [(980, -80, 150)] * 250) == []
+    assert verdicts(detector, rising(1.5, 2200)) == []
+    assert [v[0] for v in verdicts(detector, [(0, -1000, 0)] * 250)] == ["fallen"]
+
+
 def test_TP_FAL_006_a_short_gap_is_bridged_and_a_long_one_forgets_the_past():
     samples = packed(trial(50))
     for start in (100, 255, 300, 330):
