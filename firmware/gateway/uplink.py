@@ -28,6 +28,7 @@ _MAX_IN_FLIGHT = const(64)  # TP-BND-013
 _MAX_ENVELOPES = const(8)  # TP-BND-012
 _NO_RECEIPT_MS = const(10_000)  # TP-BND-006
 _MAX_RECEIPTS = const(16)
+_MAX_OUTCOME = const(8)
 _REFUSED_PAUSE_MS = const(1000)
 _RETRY_LATER_MAX_MS = const(3600_000)
 
@@ -193,15 +194,22 @@ class Uplink:
                     self.refused_receipts += 1
 
     def _apply(self, receipt):
-        if receipt[1] != self._gateway:
-            raise ValueError("not for this gateway")
-        outcome = receipt[4]
-        for first, last, digest in receipt[3]:
+        """Takes a receipt as a whole or not at all. Raises ValueError, KeyError or TypeError for one that proves nothing."""
+        if type(receipt) is not dict:
+            raise ValueError("not a receipt")
+        ranges, outcome, utc_ms = receipt[3], receipt[4], receipt[5]
+        numbers = (outcome, utc_ms, receipt.get(6, 0))
+        if receipt[1] != self._gateway or max(receipt) > 6 or len(receipt[2]) != 8 or not ranges:
+            raise ValueError("not a receipt for this gateway")
+        if not all(type(number) is int and number >= 0 for number in numbers) or outcome > _MAX_OUTCOME:
+            raise ValueError("not an outcome")
+        for first, last, digest in ranges:
             if not first <= last < self._journal.next_seq or self._digest(first, last) != digest:
                 raise ValueError("digest")
+        for first, last, _ in ranges:
             step("receipt", first)
             self._settle(first, last, outcome)
-        if self._clock.receipt_time(receipt[5]) and self.on_first_time:
+        if self._clock.receipt_time(utc_ms) and self.on_first_time:
             self.on_first_time()
         if outcome == OUTCOME_RETRY_LATER:
             wait_ms = min(receipt.get(6, _NO_RECEIPT_MS), _RETRY_LATER_MAX_MS)
