@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 from tryggport import paths
-from tryggport.board.child import interpreter
 from tryggport.sim import movement
 
 SECONDS = 40
@@ -32,7 +31,7 @@ print("found", found)
 def instructions(script: Path, samples: Path, seconds: int) -> tuple[int, int]:
     """Instructions of a run over so many seconds of data, and the verdicts in it."""
     done = subprocess.run(
-        ["valgrind", "--tool=callgrind", f"--callgrind-out-file={os.devnull}", interpreter(), str(script), str(samples), str(seconds)],
+        ["valgrind", "--tool=callgrind", f"--callgrind-out-file={os.devnull}", paths.interpreter(), str(script), str(samples), str(seconds)],
         env=os.environ | {"MICROPYPATH": f"{paths.folder('firmware')}:.frozen"},
         capture_output=True, text=True, check=True,
     )  # fmt: skip
