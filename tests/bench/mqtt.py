@@ -21,6 +21,7 @@ import tempfile
 import time
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
@@ -163,7 +164,8 @@ def mpy_bytes(folder: Path) -> dict[str, int]:
     return sizes
 
 
-def main() -> None:
+def measure() -> dict[str, Any]:
+    """{"qos1_publishes_per_s", "rounds", "ratio_to_chumicro", "mpy_bytes", "mpy_bytes_ours"}."""
     with tempfile.TemporaryDirectory() as name, socket.socket() as probe:
         folder = Path(name)
         peers(folder)
@@ -186,15 +188,14 @@ def main() -> None:
             broker.wait()
         sizes = mpy_bytes(folder)
     median = {client: round(statistics.median(r[client] for r in rounds)) for client in CLIENTS}
-    report = {
+    return {
         "qos1_publishes_per_s": median,
         "rounds": [{client: round(value) for client, value in r.items()} for r in rounds],
         "ratio_to_chumicro": round(statistics.median(r["ours"] / r["chumicro"] for r in rounds), 2),
         "mpy_bytes": sizes,
         "mpy_bytes_ours": sum(size for module, size in sizes.items() if module.startswith("mqtt/")),
     }
-    print(json.dumps(report, indent=2))
 
 
 if __name__ == "__main__":
-    main()
+    print(json.dumps(measure(), indent=2))

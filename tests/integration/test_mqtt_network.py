@@ -94,7 +94,7 @@ asyncio.run(main())
     ],
     ids=lambda value: value if isinstance(value, str) and value[:1] == "0" else "",
 )
-def test_TP_MQT_051_silence_ends_the_connection_and_never_blocks_the_loop(
+def test_TP_MQT_051_TP_BND_011_silence_ends_the_connection_and_never_blocks_the_loop(
     folder: Path, name: str, connack: bytes, opener: str, publish: bool, keep_alive_s: int, error: str
 ) -> None:
     """TP-MQT-051, TP-MQT-062, TP-MQT-063, TP-MQT-064."""

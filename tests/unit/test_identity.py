@@ -117,7 +117,7 @@ def test_TP_IDN_005_only_the_root_signs_for_this_purpose():
     assert reason(bad) == "bad_signature"
 
 
-def test_TP_IDN_005_one_to_fifteen_keys():
+def test_TP_IDN_005_TP_BND_015_one_to_fifteen_keys():
     keys = [entry(i, 1) for i in range(16)]
     assert reason(signed({1: 1, 2: []})) == "malformed"
     assert len(identity.trust_list(signed({1: 1, 2: keys[:15]}), ROOT_PUBLIC, 0).keys(1)) == 15

@@ -10,7 +10,7 @@ def waits(jitter, error):
     return [client._wait_ms(attempt, error) for attempt in range(40)]
 
 
-def test_TP_MQT_066_backoff_doubles_to_its_end_with_full_jitter():
+def test_TP_MQT_066_TP_BND_009_backoff_doubles_to_its_end_with_full_jitter():
     whole = waits(1.0, OSError(113))
     assert whole[:9] == [1000, 1000, 2000, 4000, 8000, 16000, 32000, 60000, 60000]
     assert whole[-1] == 60000
