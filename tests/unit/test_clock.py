@@ -2,23 +2,11 @@
 
 from gateway.clock import Clock
 from gateway.kinds import QUALITY_HOLDOVER, QUALITY_NEVER, QUALITY_SYNCED
+from memory_store import Memory
 
 BUILT = 1795219200000
 Y2000 = 946684800000
 DAY = 24 * 3600_000
-
-
-class Memory:
-    def __init__(self):
-        self.values = {}
-        self.puts = 0
-
-    def get(self, name):
-        return self.values.get(name)
-
-    def put(self, name, value):
-        self.values[name] = value
-        self.puts += 1
 
 
 class World:

@@ -10,6 +10,7 @@ from gateway.home import Home
 from gateway.journal import Journal
 from gateway.mqtt import Client
 from gateway.uplink import Uplink, restore
+from memory_store import Memory
 from nor import BlockDevice, Nor
 
 GATEWAY = "home-0001"
@@ -17,17 +18,6 @@ TOPIC = "trygg/1/home-0001/receipt"
 RECEPTION = b"\x21" * 32
 STRANGER = b"\x22" * 32
 NOW_MS = 1795300000000
-
-
-class Memory:
-    def __init__(self):
-        self.values = {}
-
-    def get(self, name):
-        return self.values.get(name)
-
-    def put(self, name, value):
-        self.values[name] = value
 
 
 async def no_network(attempt):

@@ -4,20 +4,7 @@ import asyncio
 import time
 
 from gateway.watch import Watch
-
-
-class Memory:
-    def __init__(self):
-        self.values = {}
-
-    def get(self, name):
-        return self.values.get(name)
-
-    def put(self, name, value):
-        self.values[name] = value
-
-    def remove(self, name):
-        self.values.pop(name, None)
+from memory_store import Memory
 
 
 class CountingDog:

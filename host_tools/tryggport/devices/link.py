@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 from collections.abc import Callable
 from types import TracebackType
@@ -10,6 +12,7 @@ from typing import Any, Self
 from tryggport.errors import TryggError
 
 CHUNK_BYTES = 512
+ATTEMPTS_S = (3, 10)
 
 
 class Link:
@@ -36,15 +39,17 @@ class Link:
                 f"The port {self.port} cannot be opened.",
                 "Check the cable and that no other program (mpremote, a serial monitor) holds it; `mpremote devs` lists the ports.",
             ) from e
-        try:
-            self._transport.enter_raw_repl()
-        except self._line_errors as e:
-            self._transport.close()
-            raise TryggError(
-                f"No MicroPython answers on {self.port}.",
-                "Press the board's reset button and try again; is it flashed?",
-            ) from e
-        return self
+        for timeout_s in ATTEMPTS_S:
+            try:
+                with contextlib.redirect_stdout(io.StringIO()):  # mpremote prints what it did not understand
+                    self._transport.enter_raw_repl(timeout_overall=timeout_s)
+                return self
+            except self._line_errors as e:  # it may be starting just now, and have missed the interrupt
+                error = e
+        self._transport.close()
+        raise TryggError(
+            f"No MicroPython answers on {self.port}.", "Press the board's reset button and try again; is it flashed?"
+        ) from error
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
