@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import time
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
@@ -12,6 +13,7 @@ from typing import Any, Self
 from tryggport.errors import TryggError
 
 CHUNK_BYTES = 512
+OPENINGS, REOPEN_S = 4, 0.25
 ATTEMPTS_S = (3, 10)
 
 
@@ -32,13 +34,18 @@ class Link:
 
         self._line_errors = (TransportError, SerialException, OSError)
         self._code_error = TransportExecError
-        try:
-            self._transport = SerialTransport(self.port, baudrate=115200, timeout=10)
-        except self._line_errors as e:
-            raise TryggError(
-                f"The port {self.port} cannot be opened.",
-                "Check the cable and that no other program (mpremote, a serial monitor) holds it; `mpremote devs` lists the ports.",
-            ) from e
+        for attempt in range(OPENINGS):
+            try:
+                self._transport = SerialTransport(self.port, baudrate=115200, timeout=10)
+                break
+            except self._line_errors as e:
+                if attempt + 1 == OPENINGS:
+                    raise TryggError(
+                        f"The port {self.port} cannot be opened.",
+                        "Check the cable and that no other program (mpremote, a serial monitor) holds it; "
+                        "`mpremote devs` lists the ports.",
+                    ) from e
+                time.sleep(REOPEN_S)  # the program before may be about to let go of it
         for timeout_s in ATTEMPTS_S:
             try:
                 with contextlib.redirect_stdout(io.StringIO()):  # mpremote prints what it did not understand
