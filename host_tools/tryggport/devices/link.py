@@ -14,6 +14,7 @@ from tryggport.errors import TryggError
 
 CHUNK_BYTES = 512
 OPENINGS, REOPEN_S = 4, 0.25
+RESET_S = 0.3
 ATTEMPTS_S = (3, 10)
 
 
@@ -63,6 +64,7 @@ class Link:
     ) -> None:
         try:
             self._transport.exec_raw_no_follow("import machine; machine.reset()")
+            time.sleep(RESET_S)  # an interrupt that comes before the reset would be lost with it
         except self._line_errors:
             pass  # the cable may be out: the gateway starts anew by its power switch
         self._transport.close()
