@@ -1,42 +1,22 @@
-"""Wires sensors, journal, uplink and the home's light and sound together. The only file that knows them all.
+"""The gateway at work: brings sensors, journal, uplink and the home's light and sound together; `start` has made them.
 
 Data flow: sensor -> rule -> recorder (journal) -> uplink -> receipt -> home."""
 
 import asyncio
-import json
-import ssl
 import sys
 import time
 from array import array
 
-import machine
 from micropython import const
 
-from gateway import BUILT_MS, VERSION, cbor, cose, kinds, p256
-from gateway.clock import Clock
-from gateway.drivers.button import Button
-from gateway.drivers.lamp import Lamp
+from gateway import VERSION, cbor, cose, kinds, p256
 from gateway.event import Recorder
 from gateway.home import Home
-from gateway.journal import Journal
-from gateway.mqtt import Client, tls_opener
-from gateway.store import JournalMark, Store
 from gateway.trace import step
-from gateway.uplink import Uplink, restore
-from gateway.watch import Watch
+from gateway.uplink import Uplink
 
 _SENSOR_MS = const(100)
-_WDT_MS = const(60_000)
-_MAX_PACKET = const(2048)  # TP-BND-014
-_MAX_PENDING = const(1000)
-_SESSION_S = const(3600)  # receipts wait at the broker that long
-_CAUSES = {
-    machine.PWRON_RESET: kinds.CAUSE_POWER_ON,
-    machine.HARD_RESET: kinds.CAUSE_HARD_RESET,
-    machine.WDT_RESET: kinds.CAUSE_WATCHDOG,
-    machine.DEEPSLEEP_RESET: kinds.CAUSE_DEEP_SLEEP,
-    machine.SOFT_RESET: kinds.CAUSE_SOFT_RESET,
-}
+_TICK_MS = const(10)
 
 
 # What mbedTLS says of a handshake, and what to do about it.
@@ -55,56 +35,31 @@ def log(text):
 
 
 class App:
-    """`board`: the content of /board.json; `config`: settings.Settings; `store`: Store; `flash`: the journal's partition."""
+    """`config`: settings.Settings · `buttons`: help, cancel · `mains`: input, 0 without mains · `accelerometer`: I2C bus, address."""
 
-    def __init__(self, board, config, store, flash):
-
-        pins = board["pins"]
-        self.board = board
+    def __init__(self, config, buttons, mains, accelerometer, lamp, watch, clock, journal, client):
         self.config = config
-        # Buttons come first: a press while the journal recovers must not be lost.
-        self.help = Button(_input(pins["help_button"]), self.help_pressed)
-        self.cancel = Button(_input(pins["cancel_button"]), self.cancel_pressed)
-        output = [machine.Pin(pins[name], machine.Pin.OUT, value=0) for name in ("led_red", "led_green")]
-        self.lamp = Lamp(*output, machine.PWM(machine.Pin(pins["buzzer"]), freq=1000, duty_u16=0))
-        self.mains = _input(pins["mains"])
-        self.store = store
-        self.watch = Watch(machine.WDT(timeout=_WDT_MS), store)
-        self.clock = Clock(machine.RTC().datetime, store, max(BUILT_MS, config.provisioned_ms))
+        self.help, self.cancel = buttons
+        self.mains = mains
+        self.mains_lost = None  # seq of the event
+        self.accelerometer = accelerometer
+        self.lamp = lamp
+        self.watch = watch
+        self.clock = clock
+        self.journal = journal
+        self.client = client
         self.home = Home()
-        self.journal = Journal(flash, JournalMark(store))
-        self.recorder = Recorder(config.gateway, self.journal, self.clock)
+        self.recorder = Recorder(config.gateway, journal, clock)
         self.fall_seq = None
         self.connects = 0
         self.kid = cose.kid(p256.public_key(config.sign_key))
-        self.client = self._client()
-        self.uplink = Uplink(
-            config.gateway, self.journal, self.client, self.sign_steps, config.receipt_keys, self.clock, self.home
-        )
+        self.uplink = Uplink(config.gateway, journal, client, self.sign_steps, config.receipt_keys, clock, self.home)
         self.uplink.on_first_time = lambda: self.record(kinds.CLOCK)
         self.uplink.on_fault = self.outcome_fault
-        self.client.on_message = self.uplink.message
-        self.client.on_connect = self.connected
-        self.client.on_disconnect = self.disconnected
-
-    def _client(self):
-        config = self.config
-        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        tls.load_cert_chain(config.tls_certificate, config.tls_key)
-        tls.load_verify_locations(cadata=config.broker_ca)
-        tls.verify_mode = ssl.CERT_REQUIRED
-        host, _ = config.brokers[0]
-        client = Client(
-            config.gateway,
-            tls_opener(config.brokers, tls, host),
-            session_expiry_s=_SESSION_S,
-            max_packet=_MAX_PACKET,
-            will=self.will,
-            user=config.gateway,
-            resend=False,
-        )
-        client.subscribe("trygg/1/%s/receipt" % config.gateway)
-        return client
+        client.will = self.will
+        client.on_message = self.uplink.message
+        client.on_connect = self.connected
+        client.on_disconnect = self.disconnected
 
     # What happened.
 
@@ -143,7 +98,8 @@ class App:
             self.show()
 
     def show(self):
-        self.lamp.show(self.home.signal(self.clock.uptime_ms()))
+        now_ms = self.clock.uptime_ms()
+        self.lamp.show(self.home.signal(now_ms), now_ms)
 
     # The connection.
 
@@ -194,22 +150,14 @@ class App:
             status[10] = utc_ms
         return cbor.encode(status)
 
-    # Tasks.
-
-    def recover(self):
-        """What this boot has to tell before anything new: the boot, what the journal lost, what became of the epoch."""
-        data = {kinds.DATA_CAUSE: _CAUSES.get(machine.reset_cause(), 0), kinds.DATA_FIRMWARE: VERSION}
-        culprit = self.watch.culprit()
-        if culprit:
-            data[kinds.DATA_TASK] = culprit
-        for _, alarm, payload in self.journal.pending(_MAX_PENDING):
-            if not alarm:
-                break
-            restore(self.home, payload, self.clock.uptime_ms())
-        self.record(kinds.BOOT, data=data)
-        if self.mains() == 0:
-            self.record(kinds.MAINS, sensor="mains")
-        self.tell_drops()
+    def look_at_mains(self):
+        """Tells when the mains has gone, and when it is back."""
+        if self.mains():
+            if self.mains_lost is not None:
+                self.record(kinds.MAINS, kinds.STATE_CLEARED, ref=self.mains_lost, sensor="mains")
+                self.mains_lost = None
+        elif self.mains_lost is None:
+            self.mains_lost = self.record(kinds.MAINS, sensor="mains")
 
     def tell_drops(self):
         for first, last, alarms in self.journal.drops():
@@ -217,6 +165,8 @@ class App:
             self.record(kinds.DROP, data=data)
             if alarms:
                 self.fault(kinds.FAULT_JOURNAL_FULL)
+
+    # Tasks.
 
     async def sense(self, alive):
         """Accelerometer to fall alarms. A sensor that does not answer is a fault, and is tried again."""
@@ -234,9 +184,7 @@ class App:
         from gateway.drivers import lis3dh
         from gateway.fall import FallDetector
 
-        bus = self.board["i2c"]
-        i2c = machine.I2C(0, scl=machine.Pin(bus["scl"]), sda=machine.Pin(bus["sda"]))
-        sensor = lis3dh.LIS3DH(i2c, self.board["accelerometer"]["address"])
+        sensor = lis3dh.LIS3DH(*self.accelerometer)
         detector = FallDetector(lis3dh.RATE_HZ, self.config.placement)
         samples = array("h", bytes(6 * lis3dh.DEPTH))
         read_ms = time.ticks_ms()
@@ -263,18 +211,16 @@ class App:
             data[kinds.DATA_VERDICT] = kinds.VERDICT_LONG_LIE if verdict.kind == "long_lie" else kinds.VERDICT_RECOVERED
             self.record(kinds.FALL, kinds.STATE_UPDATED, ref=self.fall_seq, sensor="fall", data=data)
 
-    async def watch_mains(self, alive):
-        present = self.mains()
-        lost_seq = None
+    async def attend(self, alive):
+        """What the resident touches, sees and hears."""
         while True:
             alive()
-            await asyncio.sleep_ms(500)
-            if self.mains() != present:
-                present = self.mains()
-                if present:
-                    self.record(kinds.MAINS, kinds.STATE_CLEARED, ref=lost_seq, sensor="mains")
-                else:
-                    lost_seq = self.record(kinds.MAINS, sensor="mains")
+            if self.help.pressed():
+                self.help_pressed()
+            if self.cancel.pressed():
+                self.cancel_pressed()
+            self.lamp.update(self.clock.uptime_ms())
+            await asyncio.sleep_ms(_TICK_MS)
 
     async def heartbeat(self, alive):
         since = time.ticks_ms()
@@ -282,7 +228,9 @@ class App:
             alive()
             await asyncio.sleep_ms(1000)
             self.show()
+            self.look_at_mains()
             self.tell_drops()
+            self.uplink.tick()
             self.journal.idle()
             if time.ticks_diff(time.ticks_ms(), since) >= self.config.heartbeat_s * 1000:
                 since = time.ticks_ms()
@@ -290,17 +238,12 @@ class App:
                     await self.uplink.publish_signed("status", self.status(True), retain=True)
 
     async def run(self):
-        self.recover()
         self.show()
         tasks = {
-            "help": self.help.run,
-            "cancel": self.cancel.run,
-            "light": self.lamp.run_light,
-            "sound": self.lamp.run_sound,
+            "attend": self.attend,
             "uplink": self.uplink.run,
             "receipts": self.uplink.run_receipts,
             "sense": self.sense,
-            "mains": self.watch_mains,
             "heartbeat": self.heartbeat,
         }
         for name, task in tasks.items():
@@ -318,36 +261,24 @@ async def _guard(name, task):
         sys.print_exception(e)
 
 
-def _input(pin):
-    return machine.Pin(pin, machine.Pin.IN, machine.Pin.PULL_UP)
-
-
 def main():
     """Runs the gateway, or says in one sentence why it cannot."""
-    import esp32
-
-    store = Store(esp32.NVS("trygg"))
     try:
-        config = _configuration(store)
-        flash = esp32.Partition.find(esp32.Partition.TYPE_DATA, label="journal")
-        if not flash:
-            raise ValueError("no flash partition named journal: flash the gateway again")
+        app = _start()
     except ValueError as e:
         log("gateway: %s" % e)
         return
-    with open("/board.json") as f:
-        board = json.load(f)
-    log("gateway: %s %s" % (config.gateway, VERSION))
-    asyncio.run(App(board, config, store, flash[0]).run())
+    asyncio.run(app.run())
 
 
-def _configuration(store):
-    """The settings in force. The modules that read them are forgotten again: heap that TLS needs."""
+def _start():
+    """The App. The modules that only the start needs are forgotten."""
     import gateway
-    from gateway import settings
+    from gateway import start
 
-    config = settings.load(store)
-    for name in ("identity", "settings"):
-        delattr(gateway, name)
-        del sys.modules["gateway." + name]
-    return config
+    try:
+        return start.make()
+    finally:
+        for name in ("start", "settings", "identity"):
+            delattr(gateway, name)
+            del sys.modules["gateway." + name]

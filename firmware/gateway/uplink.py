@@ -73,17 +73,21 @@ class Uplink:
         """The MQTT client is connected: there may be something to send."""
         self._wake.set()
 
-    async def publish_signed(self, name, payload, retain=False, seq=0):
-        """Signs `payload` for topic `name` and queues it; returns the client's message."""
+    def tick(self):
+        """To be called every second: looks after what has waited too long."""
+        self._wake.set()
+        self._receipt_came.set()
+
+    async def publish_signed(self, name, payload, retain=False, seq=0, done=None):
+        """Signs `payload` for topic `name` and queues it; `done(message)` is called when its fate is known."""
         topic = self._base + name
         step("sign.begin", seq)
         envelope = await _run(self._sign_steps(payload, topic.encode()))
         step("sign.end", seq)
         step("publish.begin", seq)
-        message = self._client.publish(topic, envelope, qos=1, retain=retain)
+        self._client.publish(topic, envelope, qos=1, retain=retain).done = done
         await asyncio.sleep(0)
         step("publish.end", seq)
-        return message
 
     async def run(self, alive):
         """Sends for ever."""
@@ -93,10 +97,7 @@ class Uplink:
                 continue
             if not self._client.connected:
                 self._fresh.clear()  # they are in the journal; `pending` yields them first
-            try:
-                await asyncio.wait_for_ms(self._wake.wait(), 1000)
-            except asyncio.TimeoutError:
-                pass
+            await self._wake.wait()
             self._wake.clear()
 
     async def _send_next(self):
@@ -141,24 +142,27 @@ class Uplink:
         for seq, _ in batch:
             self._in_flight[seq] = deadline
         payload = cbor.array([event for _, event in batch])
+        seqs = [seq for seq, _ in batch]
         self._envelopes += 1
         try:
-            message = await self.publish_signed("alarm" if alarm else "event", payload, seq=batch[0][0])
-            asyncio.create_task(self._acknowledged(message, [seq for seq, _ in batch]))
+            await self.publish_signed(
+                "alarm" if alarm else "event", payload, seq=seqs[0], done=lambda message: self._done(message, seqs)
+            )
         except OSError:  # the queue is full or the connection went: pending again
-            self._released([seq for seq, _ in batch])
-
-    async def _acknowledged(self, message, seqs):
-        """Waits for the PUBACK; a refusal or an unknown fate makes the events pending again."""
-        await message.wait()
-        if message.reason is not None and message.reason < 0x80:
-            step("puback", seqs[0])
-            self._envelopes -= 1
-            self._wake.set()
-        else:
-            if message.reason is not None:
-                await asyncio.sleep_ms(_REFUSED_PAUSE_MS)
             self._released(seqs)
+
+    def _done(self, message, seqs):
+        """The PUBACK has come: a refusal makes the events pending again after a while, an unknown fate does so at once."""
+        if message.reason is None:
+            self._released(seqs)
+        else:
+            self._envelopes -= 1
+            if message.reason < 0x80:
+                step("puback", seqs[0])
+            else:
+                pause = time.ticks_add(time.ticks_ms(), _REFUSED_PAUSE_MS)
+                self._in_flight.update({seq: pause for seq in seqs if seq in self._in_flight})
+            self._wake.set()
 
     def _released(self, seqs):
         self._envelopes -= 1
@@ -181,10 +185,7 @@ class Uplink:
         aad = (self._base + "receipt").encode()
         while True:
             alive()
-            try:
-                await asyncio.wait_for_ms(self._receipt_came.wait(), 5000)
-            except asyncio.TimeoutError:
-                continue
+            await self._receipt_came.wait()
             self._receipt_came.clear()
             while self._receipts:
                 try:

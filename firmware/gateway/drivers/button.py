@@ -1,54 +1,43 @@
 """A push button to ground on a pin with pull-up: debounced, and latched from boot on, so a press during a restart counts."""
 
-import asyncio
 import time
 
-_DEBOUNCE_MS = 30
-_POLL_MS = 20
+from micropython import const
+
+_DEBOUNCE_MS = const(30)
 
 
 class Button:
-    """`pin`: input, 0 while pressed; `pressed()` is called once a press. The interrupt only latches."""
+    """`pin`: input, 0 while pressed. The interrupt only latches the edge; `pressed` is to be asked every 10 ms or so."""
 
-    def __init__(self, pin, pressed):
+    def __init__(self, pin):
         self._pin = pin
-        self._pressed = pressed
-        self._latched = pin() == 0
-        self._flag = asyncio.ThreadSafeFlag()
-        if self._latched:
-            self._flag.set()
+        self._latched = False
+        self._told = False
+        self._closed_ms = self._opened_ms = None
+        if not pin():
+            self._edge(pin)
         pin.irq(self._edge, pin.IRQ_FALLING)
 
     def _edge(self, pin):
-        self._latched = True
-        self._flag.set()
+        if not self._latched:
+            self._closed_ms = time.ticks_ms()
+            self._latched = True
 
-    async def run(self, alive):
-        while True:
-            alive()
-            try:
-                await asyncio.wait_for_ms(self._flag.wait(), 5000)
-            except asyncio.TimeoutError:
-                continue
-            if self._latched and await self._is_press():
-                self._pressed()
-                await self._released()
-            self._latched = False
-
-    async def _is_press(self):
-        """True unless the contact opens again within the debounce time (a spike)."""
-        start = time.ticks_ms()
-        while time.ticks_diff(time.ticks_ms(), start) < _DEBOUNCE_MS:
-            if self._pin():
-                return False
-            await asyncio.sleep_ms(5)
+    def pressed(self):
+        """True once a press: when the contact has been closed for 30 ms. It must open for 30 ms before the next one."""
+        if not self._latched:
+            return False
+        now_ms = time.ticks_ms()
+        if self._pin():
+            if self._opened_ms is None:
+                self._opened_ms = now_ms
+            if not self._told or time.ticks_diff(now_ms, self._opened_ms) >= _DEBOUNCE_MS:  # a spike, or the end
+                self._latched = self._told = False
+                self._opened_ms = None
+            return False
+        self._opened_ms = None
+        if self._told or time.ticks_diff(now_ms, self._closed_ms) < _DEBOUNCE_MS:
+            return False
+        self._told = True
         return True
-
-    async def _released(self):
-        """Waits until the contact has been open for the debounce time, at most 10 s (a stuck button must not stop the task)."""
-        for _ in range(10_000 // _POLL_MS):
-            if self._pin():
-                await asyncio.sleep_ms(_DEBOUNCE_MS)
-                if self._pin():
-                    return
-            await asyncio.sleep_ms(_POLL_MS)

@@ -1,67 +1,46 @@
 """One light with a red and a green pin, and one buzzer on PWM, showing a signal of events.toml."""
 
-import asyncio
-import time
+from micropython import const
 
 from gateway.kinds import SIGNALS
 
-_VOLUME = 32768  # duty_u16: half, the loudest of a piezo
-_BEEP_MS = 120
+_VOLUME = const(32768)  # duty_u16: half, the loudest of a piezo
+_BEEP_MS = const(120)
 
 
 class Lamp:
-    """`red`, `green`: output pins; `pwm`: PWM of the buzzer, silent at duty 0."""
+    """`red`, `green`: output pins; `pwm`: PWM of the buzzer, silent at duty 0. Times are uptime in ms."""
 
     def __init__(self, red, green, pwm):
         self._red, self._green, self._pwm = red, green, pwm
-        self._name = None
-        self._beeped_ms = 0
-        self._changed = asyncio.Event()
+        self._name = "idle"
+        self._since_ms = 0
+        self._light = self._sound = 0
         pwm.duty_u16(0)
-        self._light(0)
 
-    def show(self, name):
+    def show(self, name, now_ms):
         """Shows signal `name` from now on; beeps when it is a new one."""
         if name != self._name:
             self._name = name
-            self._changed.set()
+            self._since_ms = now_ms
 
-    async def run_light(self, alive):
-        while True:
-            _, light, on_ms, off_ms, _, _, _ = SIGNALS[self._name or "idle"]
-            self._light(light)
-            await self._pause(on_ms if off_ms else 1000)
-            if off_ms:
-                self._light(0)
-                await self._pause(off_ms)
-            alive()
-
-    async def run_sound(self, alive):
-        sounded = None
-        while True:
-            name = self._name
-            _, _, _, _, tone_hz, beeps, again_s = SIGNALS[name or "idle"]
-            again = again_s and time.ticks_diff(time.ticks_ms(), self._beeped_ms) >= again_s * 1000
-            if name != sounded or again:
-                sounded = name
-                self._beeped_ms = time.ticks_ms()
-                for _ in range(beeps):
-                    self._pwm.freq(tone_hz)
-                    self._pwm.duty_u16(_VOLUME)
-                    await asyncio.sleep_ms(_BEEP_MS)
-                    self._pwm.duty_u16(0)
-                    await asyncio.sleep_ms(_BEEP_MS)
-            await asyncio.sleep_ms(100)
-            alive()
-
-    async def _pause(self, ms):
-        """Waits `ms`, less when the signal changes."""
-        try:
-            await asyncio.wait_for_ms(self._changed.wait(), ms)
-            self._changed.clear()
-        except asyncio.TimeoutError:
-            pass
-
-    def _light(self, light):
-        self._red(light & 1)
-        self._green(light >> 1)
+    def update(self, now_ms):
+        """Sets pins and buzzer to what they are to be now: to be called every 20 ms or less."""
+        _, light, on_ms, off_ms, tone_hz, beeps, again_s = SIGNALS[self._name]
+        shown_ms = now_ms - self._since_ms
+        if again_s and shown_ms >= again_s * 1000:
+            self._since_ms = now_ms
+            shown_ms = 0
+        if off_ms and shown_ms % (on_ms + off_ms) >= on_ms:
+            light = 0
+        if light != self._light:
+            self._light = light
+            self._red(light & 1)
+            self._green(light >> 1)
+        beep = shown_ms // _BEEP_MS
+        sound = tone_hz if beep < 2 * beeps and not beep & 1 else 0
+        if sound != self._sound:
+            self._sound = sound
+            if sound:
+                self._pwm.freq(sound)
+            self._pwm.duty_u16(_VOLUME if sound else 0)

@@ -1,0 +1,100 @@
+"""What happens once, before the gateway is at work: its settings, its parts, and what this boot has to tell.
+
+`app.main` forgets this module and those that only it uses as soon as it has run: heap that TLS needs."""
+
+import json
+import ssl
+
+import esp32
+import machine
+from micropython import const
+
+from gateway import BUILT_MS, VERSION, kinds, settings
+from gateway.app import App, log
+from gateway.clock import Clock
+from gateway.drivers.button import Button
+from gateway.drivers.lamp import Lamp
+from gateway.journal import Journal
+from gateway.mqtt import Client, tls_opener
+from gateway.store import JournalMark, Store
+from gateway.uplink import restore
+from gateway.watch import Watch
+
+_WDT_MS = const(60_000)
+_MAX_PACKET = const(2048)  # TP-BND-014
+_MAX_PENDING = const(1000)
+_SESSION_S = const(3600)  # receipts wait at the broker that long
+_CAUSES = {
+    machine.PWRON_RESET: kinds.CAUSE_POWER_ON,
+    machine.HARD_RESET: kinds.CAUSE_HARD_RESET,
+    machine.WDT_RESET: kinds.CAUSE_WATCHDOG,
+    machine.DEEPSLEEP_RESET: kinds.CAUSE_DEEP_SLEEP,
+    machine.SOFT_RESET: kinds.CAUSE_SOFT_RESET,
+}
+
+
+def make():
+    """The App with its parts, once it has journalled what this boot has to tell. Raises ValueError with a sentence."""
+    store = Store(esp32.NVS("trygg"))
+    config = settings.load(store)
+    flash = esp32.Partition.find(esp32.Partition.TYPE_DATA, label="journal")
+    if not flash:
+        raise ValueError("no flash partition named journal: flash the gateway again")
+    with open("/board.json") as f:
+        board = json.load(f)
+    log("gateway: %s %s" % (config.gateway, VERSION))
+    pins = board["pins"]
+    # Buttons come first: a press while the journal recovers must not be lost.
+    buttons = [Button(_input(pins[name])) for name in ("help_button", "cancel_button")]
+    output = [machine.Pin(pins[name], machine.Pin.OUT, value=0) for name in ("led_red", "led_green")]
+    bus = board["i2c"]
+    app = App(
+        config,
+        buttons,
+        _input(pins["mains"]),
+        (machine.I2C(0, scl=machine.Pin(bus["scl"]), sda=machine.Pin(bus["sda"])), board["accelerometer"]["address"]),
+        Lamp(*output, machine.PWM(machine.Pin(pins["buzzer"]), freq=1000, duty_u16=0)),
+        Watch(machine.WDT(timeout=_WDT_MS), store),
+        Clock(machine.RTC().datetime, store, max(BUILT_MS, config.provisioned_ms)),
+        Journal(flash[0], JournalMark(store)),
+        _client(config),
+    )
+    _tell(app)
+    return app
+
+
+def _input(pin):
+    return machine.Pin(pin, machine.Pin.IN, machine.Pin.PULL_UP)
+
+
+def _client(config):
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    tls.load_cert_chain(config.tls_certificate, config.tls_key)
+    tls.load_verify_locations(cadata=config.broker_ca)
+    tls.verify_mode = ssl.CERT_REQUIRED
+    host, _ = config.brokers[0]
+    client = Client(
+        config.gateway,
+        tls_opener(config.brokers, tls, host),
+        session_expiry_s=_SESSION_S,
+        max_packet=_MAX_PACKET,
+        user=config.gateway,
+        resend=False,
+    )
+    client.subscribe("trygg/1/%s/receipt" % config.gateway)
+    return client
+
+
+def _tell(app):
+    """What this boot has to tell before anything new: the boot, what the journal lost, what became of the epoch."""
+    data = {kinds.DATA_CAUSE: _CAUSES.get(machine.reset_cause(), 0), kinds.DATA_FIRMWARE: VERSION}
+    culprit = app.watch.culprit()
+    if culprit:
+        data[kinds.DATA_TASK] = culprit
+    for _, alarm, payload in app.journal.pending(_MAX_PENDING):
+        if not alarm:
+            break
+        restore(app.home, payload, app.clock.uptime_ms())
+    app.record(kinds.BOOT, data=data)
+    app.look_at_mains()
+    app.tell_drops()
