@@ -54,7 +54,7 @@ class Journal:
         flash = Flash(bdev)
         if flash.blocks < _MIN_BLOCKS or not 2048 <= flash.size <= 4096 or flash.size % 512:
             raise ValueError("journal needs 6 blocks or more of 2048 to 4096 bytes")
-        self._log = Log(flash, self._give_up)
+        self._log = Log(flash, self)
         self._nvs = nvs
         self._limit = (flash.blocks - SPARE - 1) * (flash.size - layout.FIRST) * 7 // 8
         reserve = min(_RESERVE * _ALARM_BYTES, self._limit * 5 // 8)
@@ -87,7 +87,7 @@ class Journal:
         if kept:
             log.write_anew(*kept)
         if lost:
-            self._write_drops(lost)
+            self.write_off(lost)
         log.settle_in()
         if self._nvs and not sound:
             self._raise_mark()
@@ -140,7 +140,7 @@ class Journal:
         else:
             log.room(drops.MAX_RECORD)
             log.next_seq = seq + 1
-            self._write_drops([(seq, 0)])
+            self.write_off([(seq, 0)])
         self.previous_epoch = None
         return seq
 
@@ -263,9 +263,9 @@ class Journal:
                 return True
             if not index.events and not alarm:
                 return False
-            self._give_up()
+            self.give_up()
 
-    def _give_up(self):
+    def give_up(self):
         """Drop information, oldest first; when there is none, the alarm that is needed least."""
         self._log.load()
         self._log.room(drops.MAX_RECORD)
@@ -277,7 +277,7 @@ class Journal:
                     break
         else:
             victims.append((self._least(), 1))
-        self._write_drops(victims)
+        self.write_off(victims)
 
     def _least(self):
         """The alarm that goes first."""
@@ -301,7 +301,7 @@ class Journal:
                     if item[2] & 1:
                         yield item
 
-    def _write_drops(self, victims):
+    def write_off(self, victims):
         """`victims`: (seq, 1 for an alarm), lowest first. With room made before: making room may drop too."""
         totals, table = self._drop_table()
         runs = []

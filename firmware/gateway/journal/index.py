@@ -12,7 +12,9 @@ class Index:
     def __init__(self, blocks, size):
         self._row = size // _CELL_BYTES
         self._bits = bytearray(blocks * self._row)
-        self._alarms = bytearray(blocks)  # pending alarms of each block; bit 7: it holds moved records
+        self._alarms = bytearray(
+            blocks
+        )  # pending alarms of each block; bit 7: it holds moved records; bit 6: it is dead
         self._blocks = blocks
         self.reset()
 
@@ -20,7 +22,7 @@ class Index:
         for place in range(len(self._bits)):
             self._bits[place] = 0
         for block in range(self._blocks):
-            self._alarms[block] = 0
+            self._alarms[block] &= 0x40
         self.moved_blocks = 0
         self.events = self.alarms = 0
         self.event_bytes = self.alarm_bytes = 0
@@ -54,7 +56,7 @@ class Index:
         return any(self._bits[at : at + self._row])
 
     def pending_alarms(self, number):
-        return self._alarms[number % self._blocks] & 0x7F
+        return self._alarms[number % self._blocks] & 0x3F
 
     def moved(self, number):
         """Whether the block may hold moved records."""
@@ -67,3 +69,10 @@ class Index:
     def clear_moved(self, number):
         self.moved_blocks -= self.moved(number) >> 7
         self._alarms[number % self._blocks] &= 0x7F
+
+    def dead(self, number):
+        """Whether the block was found not to take programs or erases."""
+        return self._alarms[number % self._blocks] & 0x40
+
+    def set_dead(self, number):
+        self._alarms[number % self._blocks] |= 0x40

@@ -19,9 +19,10 @@ _MAX_SEQ = const(0x3FFFFFFF)
 
 
 class Log:
-    """`give_up()` must drop some events; it is asked when copying gains no room."""
+    """`owner.give_up()` must drop some events, when copying gains no room; `owner.write_off([(seq, alarm)])` is told what
+    went with a block that had to be given up."""
 
-    def __init__(self, flash, give_up):
+    def __init__(self, flash, owner):
         self.flash = flash
         self.index = Index(flash.blocks, flash.size)
         self.tail = self.head = self.at = 0
@@ -32,7 +33,7 @@ class Log:
         self._loaded = True
         self._prepared = None
         self._torn = self._cleaning = False
-        self._give_up = give_up
+        self._owner = owner
         self._hint = (0, 1, 0)
 
     # Power-on.
@@ -40,8 +41,9 @@ class Log:
     def begin(self, tail, last):
         """Open a fresh block behind block `last`; the log before it begins at `tail`. Returns seqs that had to go."""
         self.tail, self.head, self._loaded = tail, last, False
-        lost = self._make_free() if self.free() < 1 else []
-        self._open_next()
+        lost = []
+        while not self._open_next():
+            lost.extend(self._make_free())
         self._unload()  # the boot record to come may say that less counts
         return lost
 
@@ -125,15 +127,24 @@ class Log:
                 return
 
     def _make_free(self):
-        self.load()
-        if self.free() < 1 and self._only_copies(self.head):
+        """The next way to find a block at power-on; returns what is lost by it."""
+        if not self._loaded:
+            self.load()  # the log may have become shorter than its newest header says
+        elif self.tail < self.head and self._only_copies(self.head):
             self.head -= 1  # an interrupted recovery left nothing of its own there: begin in the same block again
             self._unload()
             self.load()
-        lost = []
-        while self.free() < 1:
-            lost.extend((item[5], item[2] & 1) for item in self.in_block(self.tail))
-            self._leave_tail()
+        else:
+            return self._abandon_tail()
+        return []
+
+    def _abandon_tail(self):
+        if self.tail >= self.head:
+            raise OSError(_ENOSPC)
+        lost = [(item[5], item[2] & 1) for item in self.in_block(self.tail)]
+        for number, off, kind, _, _, _, size in self.in_block(self.tail):
+            self.index.remove(number, off, kind & 1, size)
+        self._leave_tail()
         return lost
 
     def _only_copies(self, number):
@@ -274,12 +285,16 @@ class Log:
 
     def _advance(self):
         self.load()
-        self._open_next()
+        lost = []
+        while not self._open_next():
+            lost.extend(self._abandon_tail())
+        if lost:
+            self._owner.write_off(lost)
         if not self._cleaning:
             self._clean(SPARE)
 
     def _open_next(self):
-        error = OSError(_ENOSPC)
+        """Begin the next block that can be programmed; False when there is none before the tail."""
         number = self.head + 1
         while number - self.tail < self.flash.blocks:
             span = number - self.tail
@@ -287,22 +302,25 @@ class Log:
                 ready = self._prepared == number or self.flash.prepare(number, self.boot)
                 if ready and self.flash.open(number, self.next_seq, span, self.boot, self.epoch_first, self.epoch):
                     self.head, self.at, self._torn = number, layout.FIRST, False
-                    return
-            except OSError as e:
-                error = e
+                    return True
+            except OSError:
+                pass
+            self.index.set_dead(number)
             number += 1
-        raise error
+        return False
 
     def prepare(self):
         """Erase one block ahead. True when there was something to do."""
         number = self.head + 1
-        if self._prepared in (number, -number) or self.free() < 1:
+        if self._prepared == number or self.index.dead(number) or number - self.tail >= self.flash.blocks:
             return False
         try:
-            ready = self.flash.prepare(number, self.boot)
+            if self.flash.prepare(number, self.boot):
+                self._prepared = number
         except OSError:
-            ready = False
-        self._prepared = number if ready else -number
+            pass
+        if self._prepared != number:
+            self.index.set_dead(number)
         return True
 
     def write_anew(self, record, payload):
@@ -316,7 +334,9 @@ class Log:
     # Making room.
 
     def free(self):
-        return self.flash.blocks - (self.head - self.tail + 1)
+        """Blocks outside the log that are not known to be dead."""
+        after = range(self.head + 1, self.tail + self.flash.blocks)
+        return len(after) - sum(1 for number in after if self.index.dead(number))
 
     def trim(self):
         """Give up the blocks at the tail in which nothing is pending."""
@@ -335,9 +355,9 @@ class Log:
         try:
             self.trim()
             laps = 0
-            while self.free() < target:
+            while self.free() < target and self.tail < self.head:
                 if laps == self.flash.blocks:
-                    self._give_up()
+                    self._owner.give_up()
                     laps = 0
                 self._copy_tail()
                 self.trim()

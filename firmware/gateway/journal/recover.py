@@ -78,7 +78,7 @@ def limit(flash, number, head):
         boot = boot_record(flash, block)
         if boot and boot[1] <= number:
             end = boot[2] if boot[1] == number else 0
-        elif flash.header(block):
+        elif flash.record(block, layout.FIRST):
             break
     return end
 

@@ -112,7 +112,7 @@ class Nor:
         cut = self._due("erase")
         if number not in self.dead:
             self._store(addr, self._torn_erase(addr, cut[0], cut[1]) if cut else b"\xff" * self.block)
-            self._forget(addr)
+        self._forget(addr)
         if cut:
             raise PowerCut("erase")
 
