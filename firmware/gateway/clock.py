@@ -5,11 +5,13 @@ Uptime is what events are ordered by; UTC is an addition."""
 
 import time
 
+from micropython import const
+
 from gateway.kinds import QUALITY_HOLDOVER, QUALITY_NEVER, QUALITY_SYNCED
 
 _EPOCH_MS = 0 if time.gmtime(0)[0] == 1970 else 946684800000
-_SAVE_EVERY_MS = 3600_000  # NVS wear: the floor is saved at most once an hour
-_HOLDOVER_AFTER_MS = 24 * 3600_000
+_SAVE_EVERY_MS = const(3600_000)  # NVS wear: the floor is saved at most once an hour
+_HOLDOVER_AFTER_MS = const(86_400_000)
 _LATEST_MS = 4102444800000  # 2100-01-01
 
 

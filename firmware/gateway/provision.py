@@ -16,7 +16,7 @@ def hello():
     import machine
 
     try:
-        gateway = settings.load(_store()).gateway
+        gateway = settings.load(_store())[0].gateway
     except settings.SettingsError:
         gateway = None
     _say({"hardware": binascii.hexlify(machine.unique_id()).decode(), "firmware": VERSION, "gateway": gateway})
@@ -40,14 +40,19 @@ def stage():
 def commit(gateway):
     """Checks everything staged, then puts it in place. Prints {"gateway": id} or {"error": sentence}."""
     try:
-        staged = settings.read(settings.STAGED, _store())
+        staged, _ = settings.read(settings.STAGED, _store())
         if staged.gateway != gateway:
             raise settings.SettingsError("the configuration is for %s, not for %s" % (staged.gateway, gateway))
     except settings.SettingsError as e:
         _say({"error": str(e)})
         return
     settings.put_in_force()
-    _say({"gateway": gateway, "kid": binascii.hexlify(cose.kid(p256.public_key(_store().get(identity.SIGN_KEY)))).decode()})
+    _say(
+        {
+            "gateway": gateway,
+            "kid": binascii.hexlify(cose.kid(p256.public_key(_store().get(identity.SIGN_KEY)))).decode(),
+        }
+    )
 
 
 def _store():

@@ -7,13 +7,15 @@ Config payload, COSE_Sign1 by a key with the role *configuration*, aad b"trygg/1
 import os
 from collections import namedtuple
 
+from micropython import const
+
 from gateway import cbor, cose, identity, p256
 
 FOLDER = "/trygg"
 STAGED = "/trygg.new"
 _OLD = "/trygg.old"
 FILES = ("root.pub", "trust.cbor", "config.cbor", "tls.der", "ca.der")
-_MAX_BYTES = 4096
+_MAX_BYTES = const(4096)
 _CONFIG_AAD = b"trygg/1/config"
 
 
@@ -21,8 +23,8 @@ class SettingsError(ValueError):
     """The gateway cannot work with what it was given; the text says what to do."""
 
 
-# A plain tuple: it does not keep this module in memory. brokers: [(host, port)]; *_keys: {kid: public65}; certificates and
-# tls_key: DER; sign_key: 32 bytes.
+# A plain tuple: it does not keep this module in memory. brokers: [(host, port)]; receipt_keys: {kid: public65}; sign_key:
+# 32 bytes.
 Settings = namedtuple(
     "Settings",
     (
@@ -35,16 +37,16 @@ Settings = namedtuple(
         "location",
         "heartbeat_s",
         "receipt_keys",
-        "tls_certificate",
-        "tls_key",
-        "broker_ca",
         "sign_key",
     ),
 )
 
 
 def read(folder, store):
-    """The Settings in `folder`, all signatures checked, with the secrets that `store` keeps. Raises SettingsError."""
+    """What is in `folder`, all signatures checked, with the secrets that `store` keeps. Raises SettingsError.
+
+    (Settings, (certificate, key, authority of the broker)); the latter for TLS, as DER.
+    """
     files = {name: _read(folder + "/" + name) for name in FILES}
     try:
         trust = identity.trust_list(files["trust.cbor"], files["root.pub"], 0)
@@ -57,18 +59,12 @@ def read(folder, store):
     sign_key, tls_key = store.get(identity.SIGN_KEY), store.get(identity.TLS_KEY)
     if tls_key is None or sign_key is None or p256.public_key(tls_key) not in files["tls.der"]:
         raise SettingsError("the certificate is not for the key of this gateway: provision the gateway again")
-    fields += (
-        trust.keys(identity.RECEIPT),
-        files["tls.der"],
-        identity.private_key_der(tls_key),
-        files["ca.der"],
-        sign_key,
-    )
-    return Settings(*fields)
+    tls = files["tls.der"], identity.private_key_der(tls_key), files["ca.der"]
+    return Settings(*fields, trust.keys(identity.RECEIPT), sign_key), tls
 
 
 def load(store):
-    """The settings in force. A change that a power cut stopped half-way is undone first. Raises SettingsError."""
+    """`read` of what is in force. A change that a power cut stopped half-way is undone first. Raises SettingsError."""
     if not exists(FOLDER) and exists(_OLD):
         os.rename(_OLD, FOLDER)
     return read(FOLDER, store)

@@ -22,6 +22,7 @@ from gateway.watch import Watch
 
 _WDT_MS = const(60_000)
 _MAX_PACKET = const(2048)  # TP-BND-014
+_TX_BYTES = const(256)  # an envelope is sent from where it is
 _MAX_PENDING = const(1000)
 _SESSION_S = const(3600)  # receipts wait at the broker that long
 _CAUSES = {
@@ -36,7 +37,7 @@ _CAUSES = {
 def make():
     """The App with its parts, once it has journalled what this boot has to tell. Raises ValueError with a sentence."""
     store = Store(esp32.NVS("trygg"))
-    config = settings.load(store)
+    config, tls = settings.load(store)
     flash = esp32.Partition.find(esp32.Partition.TYPE_DATA, label="journal")
     if not flash:
         raise ValueError("no flash partition named journal: flash the gateway again")
@@ -57,7 +58,7 @@ def make():
         Watch(machine.WDT(timeout=_WDT_MS), store),
         Clock(machine.RTC().datetime, store, max(BUILT_MS, config.provisioned_ms)),
         Journal(flash[0], JournalMark(store)),
-        _client(config),
+        _client(config, *tls),
     )
     _tell(app)
     return app
@@ -67,10 +68,10 @@ def _input(pin):
     return machine.Pin(pin, machine.Pin.IN, machine.Pin.PULL_UP)
 
 
-def _client(config):
+def _client(config, certificate, key, authority):
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    tls.load_cert_chain(config.tls_certificate, config.tls_key)
-    tls.load_verify_locations(cadata=config.broker_ca)
+    tls.load_cert_chain(certificate, key)
+    tls.load_verify_locations(cadata=authority)
     tls.verify_mode = ssl.CERT_REQUIRED
     host, _ = config.brokers[0]
     client = Client(
@@ -78,6 +79,7 @@ def _client(config):
         tls_opener(config.brokers, tls, host),
         session_expiry_s=_SESSION_S,
         max_packet=_MAX_PACKET,
+        tx_bytes=_TX_BYTES,
         user=config.gateway,
         resend=False,
     )

@@ -3,8 +3,10 @@
 import asyncio
 import time
 
-_LATE_MS = 30_000  # TP-BND-017
-_FEED_MS = 1_000
+from micropython import const
+
+_LATE_MS = const(30_000)  # TP-BND-017
+_FEED_MS = const(1_000)
 
 
 class Watch:

@@ -16,7 +16,6 @@ from .opener import readable, writable
 from .session import Session
 
 _FAREWELL_MS = const(1000)
-_TX_BYTES = const(1460)  # one segment of Ethernet
 
 
 class Client:
@@ -29,7 +28,8 @@ class Client:
     `on_connect(session_present)` · `on_disconnect(reason)`: an attempt or a connection has ended; a `Failure`, an OSError of the
     network, or the ValueError of `ssl` that names what is wrong with the certificate · `resend`: after a lost session, publish
     again what was not acknowledged; otherwise it becomes UNKNOWN · `random()`: float in 0…1 for the jitter.
-    Bounds: `queue_limit` messages, `max_packet` bytes received, `receive_maximum` unacknowledged QoS 1 messages from the server.
+    Bounds: `queue_limit` messages, `max_packet` bytes received, `receive_maximum` unacknowledged QoS 1 messages from the server; a
+    buffer of `tx_bytes` gathers what is sent at once (a payload that does not fit is sent from where it is).
     Times: `handshake_ms` from the first SYN to CONNACK, `ack_ms` for an acknowledgement or PINGRESP, `backoff_ms` (first, last)
     between attempts, `kick_ms` between attempts that `kick()` brings forward.
     """
@@ -37,7 +37,7 @@ class Client:
     def __init__(self, client_id, connect, *, keep_alive_s=30, session_expiry_s=0, clean_start=False, will=None,
                  on_message=None, on_connect=None, on_disconnect=None, user=None, password=None, properties=None,
                  receive_maximum=16, max_packet=4096, queue_limit=64, resend=True, random=_random.random,
-                 handshake_ms=15000, ack_ms=5000, backoff_ms=(1000, 60000), kick_ms=10000):  # fmt: skip
+                 handshake_ms=15000, ack_ms=5000, backoff_ms=(1000, 60000), kick_ms=10000, tx_bytes=1460):  # fmt: skip
         self.connected = False
         self.last_error = None
         self.on_message = on_message
@@ -54,7 +54,7 @@ class Client:
         self.backoff_ms = backoff_ms
         self.kick_ms = kick_ms
         self._rx = bytearray(max_packet)
-        self._tx = bytearray(max(_TX_BYTES, 4 * receive_maximum + 8))
+        self._tx = bytearray(max(tx_bytes, 4 * receive_maximum + 8))
         self._wake = asyncio.Event()
         self._ended = asyncio.Event()
         self._kick = asyncio.Event()
@@ -161,13 +161,8 @@ class Client:
         tasks = []
         try:
             sock = await asyncio.wait_for_ms(self.connect(attempt), self.handshake_ms)
-            session.clean = session.clean or not self.session_expiry_s
-            will = self.will() if self.will is not None else None
-            hello = codec.connect(
-                session.client_id, self.keep_alive_s, session.clean, self._properties, will, *self._login
-            )
             self._heard_at = self._sent_at = ticks_ms()
-            for step in (self._read(sock), self._write(sock, hello), self._watch()):
+            for step in (self._read(sock), self._write(sock), self._watch()):
                 tasks.append(asyncio.create_task(self._guard(step)))
             await self._ended.wait()
         except asyncio.TimeoutError:
@@ -234,10 +229,13 @@ class Client:
                 view[:n] = view[used : used + n]
             await asyncio.sleep_ms(0)
 
-    async def _write(self, sock, hello):
+    async def _write(self, sock):
         session = self._session
         tx = self._tx
-        await self._put(sock, memoryview(hello))
+        session.clean = session.clean or not self.session_expiry_s
+        await self._put(sock, memoryview(codec.connect(
+            session.client_id, self.keep_alive_s, session.clean, self._properties, self.will and self.will(), *self._login
+        )))  # fmt: skip
         view = memoryview(tx)
         leaving = False
         while not leaving:

@@ -158,7 +158,7 @@ class BoardHost:
         modules = children.compile_modules(
             paths.folder("boards") / self.definition.name / "modules", self.folder / "modules"
         )
-        env = {"PATH": os.environ.get("PATH", ""), "MICROPYPATH": f"{modules.resolve()}:.frozen"}
+        env = {"PATH": os.environ.get("PATH", ""), "MICROPYPATH": f"{modules.name}:.frozen"}
         argv = [paths.interpreter(), "-X", f"heapsize={self.options.heap}", "-i", "-c", _BOOT]
         self.child = children.Child(argv, env | self.clock.environment() | self.options.env, self.folder)
         self._hub = Hub(self.child.hub, self._handle)
