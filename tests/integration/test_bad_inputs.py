@@ -173,7 +173,7 @@ def test_TP_IDN_005_a_gateway_refuses_what_is_not_for_it_and_works_as_before(
 
 @pytest.fixture(scope="module")
 def chain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chain]:
-    with Chain(tmp_path_factory.mktemp("chain"), broker="mosquitto", heap="256k") as chain:
+    with Chain(tmp_path_factory.mktemp("chain"), broker="mosquitto") as chain:
         yield chain
 
 
@@ -215,7 +215,7 @@ def test_a_broker_whose_certificate_has_expired(chain: Chain, tmp_path: Path) ->
 
 def test_TP_WIR_022_a_clock_that_starts_in_2000_is_lifted_to_the_floor(tmp_path: Path) -> None:
     """Without the floor mbedTLS would refuse every broker: it sees the same clock, through libfaketime."""
-    with Chain(tmp_path / "cold", broker="mosquitto", clock="cold", heap="256k") as chain:
+    with Chain(tmp_path / "cold", broker="mosquitto", clock="cold") as chain:
         first, *_ = wait_stored(chain, "clock", 1)
         assert abs(first["utc_ms"] - time.time() * 1000) < 60_000
         (boot,) = wait_stored(chain, "boot", 1)

@@ -20,7 +20,7 @@ GRACE_MS = 20_000
 @pytest.fixture(scope="module")
 def chain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chain]:
     placement = {"heartbeat_s": HEARTBEAT_S, "grace_ms": GRACE_MS}
-    with Chain(tmp_path_factory.mktemp("chain"), broker="mosquitto", placement=placement, heap="256k") as chain:
+    with Chain(tmp_path_factory.mktemp("chain"), broker="mosquitto", placement=placement) as chain:
         yield chain
 
 

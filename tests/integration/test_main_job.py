@@ -27,7 +27,7 @@ RECEPTION_STEPS = ("received", "verified", "commit.begin", "commit.end", "receip
 
 @pytest.fixture(scope="module")
 def chain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chain]:
-    with Chain(tmp_path_factory.mktemp("chain"), broker="mosquitto", heap="256k") as chain:
+    with Chain(tmp_path_factory.mktemp("chain"), broker="mosquitto") as chain:
         yield chain
 
 

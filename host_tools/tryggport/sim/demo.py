@@ -121,7 +121,7 @@ def run(*, once: bool, broker: str = "auto", folder: Path | None = None) -> None
         def tell(text: str) -> None:
             console.print(f"{time.monotonic() - start:10.2f} s  {text}")
 
-        chain = stack.enter_context(Chain(folder, broker=broker, tell=tell, heap="256k"))
+        chain = stack.enter_context(Chain(folder, broker=broker, tell=tell))
         if chain.broker_kind == "iotcore":
             console.print(
                 "              (this broker has no access control, lets clients in without a certificate and forgets all when it\n"
