@@ -3,9 +3,8 @@
 import json
 import os
 
-from test_uplink import Gateway
-
 from gateway import cbor
+from test_uplink import Gateway
 
 
 def vectors(name):
