@@ -21,8 +21,7 @@ $(VENV)/.python:
 
 $(VENV)/.demo: requirements.txt pyproject.toml | $(VENV)/.python
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e . 2>/dev/null || \
-	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
 $(VENV)/.dev: requirements-dev.txt $(VENV)/.demo
@@ -59,8 +58,8 @@ vectors: $(VENV)/.dev ## write protocols/vectors/ anew
 	@$(BIN)/python protocols/generate.py
 
 lock: ## resolve the locked requirements anew (needs uv)
-	uv pip compile --universal --generate-hashes --no-annotate --no-header --python-version 3.11 --extra dev pyproject.toml -o requirements-dev.txt
-	uv pip compile --universal --generate-hashes --no-annotate --no-header --python-version 3.11 -c requirements-dev.txt pyproject.toml -o requirements.txt
+	uv pip compile --universal --generate-hashes --no-annotate --no-header --python-version 3.11 --extra setup --extra dev pyproject.toml -o requirements-dev.txt
+	uv pip compile --universal --generate-hashes --no-annotate --no-header --python-version 3.11 -c requirements-dev.txt --extra setup pyproject.toml -o requirements.txt
 
 clean: ## remove .venv and build/
 	rm -rf $(VENV) build
