@@ -73,6 +73,11 @@ def _section(name: str, group: Group, threshold: int, recordings: Recordings) ->
             f"activities without a false alarm, {group.loso.fa_per_h:.2f} false alarms per hour.</b> "
             "Where the trees were fitted to these very recordings, the figures above flatter.</p>"
         )
+    else:
+        yield (
+            "<p>The shipped trees were fitted to SisFall and UMAFall: on those recordings these figures flatter. "
+            "Measure people whom the trees never saw with --loso.</p>"
+        )
     if group.points:
         source = "trees that never saw the person" if group.loso else "the firmware's trees"
         yield f"<h3>What another threshold would bring ({source})</h3>"
