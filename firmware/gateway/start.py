@@ -93,6 +93,8 @@ def _tell(app):
     culprit = app.watch.culprit()
     if culprit:
         data[kinds.DATA_TASK] = culprit
+    if app.journal.previous_epoch:
+        data[kinds.DATA_PREVIOUS_EPOCH] = app.journal.previous_epoch
     for _, alarm, payload in app.journal.pending(_MAX_PENDING):
         if not alarm:
             break

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from chains import recover, stored, wait_stored
+from tryggport.devices import boards
 from tryggport.falls import recordings
 from tryggport.reception import cases, open_database
 from tryggport.sim import movement
@@ -193,3 +194,17 @@ def test_TP_WIR_006_no_seq_was_used_twice_and_none_is_missing(chain: Chain) -> N
     assert {row["epoch"] for row in rows} == {rows[0]["epoch"]}, "no cut may cost the epoch"
     seqs = sorted(row["seq"] for row in rows)
     assert seqs == list(range(seqs[0], seqs[0] + len(seqs)))
+
+
+def test_TP_WIR_024_a_new_epoch_names_the_old_one(chain: Chain) -> None:
+    """The journal's flash is wiped behind the gateway's back: no seq of the old epoch may be used again."""
+    (old,) = {row["epoch"] for row in stored(chain, "boot")}
+    chain.board.power_cut()
+    journal = boards.load("virtual").partition("journal")
+    with (chain.board.folder / "flash.bin").open("r+b") as flash:
+        flash.seek(journal.offset)
+        flash.write(b"\xff" * journal.size)
+    recover(chain)
+    newest = stored(chain, "boot")[0]
+    assert newest["epoch"] != old
+    assert newest["data"]["previous_epoch"] == old
