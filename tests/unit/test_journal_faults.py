@@ -139,6 +139,48 @@ def test_TP_JRN_012_recovery_is_bounded_on_garbage():
     assert seqs(opened(nor)) == [1]
 
 
+class Restless(BlockDevice):
+    """What was not programmed since the erase reads as something else each time."""
+
+    def __init__(self, nor):
+        super().__init__(nor)
+        self.programmed = set()
+        self._x = 1
+
+    def readblocks(self, n, buf, off=0):
+        super().readblocks(n, buf, off)
+        for i in range(len(buf)):
+            if (n, (off + i) // 16) not in self.programmed:
+                self._x = self._x * 1103515245 + 12345 & 0x7FFFFFFF
+                buf[i] = self._x >> 16 & 0xFF
+
+    def writeblocks(self, n, buf, off=None):
+        super().writeblocks(n, buf, off)
+        self.programmed.update((n, unit) for unit in range(off // 16, (off + len(buf)) // 16))
+
+    def ioctl(self, op, arg):
+        if op == 6:
+            self.programmed = {unit for unit in self.programmed if unit[0] != arg}
+        return super().ioctl(op, arg)
+
+
+def test_TP_JRN_002_erased_bytes_that_never_read_alike_cost_no_event():
+    device = Restless(chip(8))
+    names = set()
+    kept = []
+    for _ in range(25):
+        journal = Journal(device)
+        assert seqs(journal) == kept
+        for _ in range(7):
+            name = journal.epoch, journal.next_seq
+            assert name not in names
+            names.add(name)
+            kept.append(journal.append(bytes(100), True))
+        while len(kept) > 20:
+            journal.settle(kept[0], kept[0])
+            kept.pop(0)
+
+
 def test_TP_JRN_012_power_on_after_power_on_needs_no_room():
     nor = chip(6)
     journal = opened(nor)

@@ -8,9 +8,11 @@ Only `readblocks(n, buf, off)`, `writeblocks(n, buf, off)` and `ioctl(4 | 5 | 6,
 from binascii import crc32
 from struct import unpack_from
 
+from micropython import const
+
 from gateway.journal import layout
 
-_WINDOW = 256
+_WINDOW = const(224)  # a header and the payload of a usual event
 
 
 class Flash:
@@ -22,7 +24,7 @@ class Flash:
         self._window = memoryview(bytearray(_WINDOW))
 
     def read(self, number, off, length):
-        """A view of at most 256 bytes, good until the next call."""
+        """A view of at most _WINDOW bytes, good until the next call."""
         view = self._window[: min(length, _WINDOW, self.size - off)]
         self._bdev.readblocks(number % self.blocks, view, off)
         return view

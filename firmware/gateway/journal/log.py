@@ -130,7 +130,7 @@ class Log:
         """The next way to find a block at power-on; returns what is lost by it."""
         if not self._loaded:
             self.load()  # the log may have become shorter than its newest header says
-        elif self.tail < self.head and self._only_copies(self.head):
+        elif self.tail < self.head and recover.only_copies(self.flash, self.head, self.tail):
             self.head -= 1  # an interrupted recovery left nothing of its own there: begin in the same block again
             self._unload()
             self.load()
@@ -146,21 +146,6 @@ class Log:
             self.index.remove(number, off, kind & 1, size)
         self._leave_tail()
         return lost
-
-    def _only_copies(self, number):
-        for _, kind, _, _, seq, _ in self.flash.records(number):
-            if kind != layout.BOOT and not (
-                kind < layout.SETTLE and kind & layout.MOVED and self._earlier(seq, number)
-            ):
-                return False
-        return True
-
-    def _earlier(self, seq, number):
-        for block in range(self.tail, number):
-            for _, kind, _, _, other, _ in self.flash.records(block):
-                if other == seq and kind < layout.SETTLE:
-                    return True
-        return False
 
     def _unload(self):
         self.index.reset()

@@ -108,6 +108,23 @@ def fate(flash, doubt, lowest):
     return taken, block, off + layout.footprint(taken[0][0], taken[0][4]) if taken else off
 
 
+def only_copies(flash, number, lowest):
+    """Whether block `number` holds nothing but boot records and copies of what is still in a block before it."""
+    for _, kind, _, _, seq, _ in flash.records(number):
+        copy = kind & layout.MOVED and kind < layout.SETTLE and _earlier(flash, seq, number, lowest)
+        if kind != layout.BOOT and not copy:
+            return False
+    return True
+
+
+def _earlier(flash, seq, number, lowest):
+    for block in range(lowest, number):
+        for _, kind, _, _, other, _ in flash.records(block):
+            if other == seq and kind < layout.SETTLE:
+                return True
+    return False
+
+
 def _unused(flash, number, seen):
     """Whether block `number` was never begun: still as it was when the one before was opened, or erased and stamped only."""
     if flash.look(number, 0) == seen:
