@@ -8,36 +8,44 @@ _DEBOUNCE_MS = const(30)
 
 
 class Button:
-    """`pin`: input, 0 while pressed. The interrupt only latches the edge; `pressed` is to be asked every 10 ms or so."""
+    """`pin`: input, 0 while pressed; `ticks`: milliseconds as of time.ticks_ms.
 
-    def __init__(self, pin):
+    A press is a contact that stays closed for 30 ms, after it was open for 30 ms. The interrupt takes the times of both edges,
+    so a press counts even when nobody asked before it was over.
+    """
+
+    def __init__(self, pin, ticks=time.ticks_ms):
         self._pin = pin
-        self._latched = False
-        self._told = False
-        self._closed_ms = self._opened_ms = None
-        if not pin():
-            self._edge(pin)
-        pin.irq(self._edge, pin.IRQ_FALLING)
+        self._ticks = ticks
+        self._closed_ms = None  # since when, None while it is open
+        self._opened_ms = time.ticks_add(ticks(), -_DEBOUNCE_MS)
+        self._told = False  # the press that lasts, or has just ended, was told
+        self._over = False  # a press has ended and was not told
+        pin.irq(self._edge, pin.IRQ_FALLING | pin.IRQ_RISING)
+        self._edge(pin)
 
     def _edge(self, pin):
-        if not self._latched:
-            self._closed_ms = time.ticks_ms()
-            self._latched = True
+        now_ms = self._ticks()
+        if pin():
+            if self._lasted(now_ms):
+                self._over = self._told = True
+            self._closed_ms = None
+            self._opened_ms = now_ms
+        elif self._closed_ms is None:
+            self._closed_ms = now_ms
+            if time.ticks_diff(now_ms, self._opened_ms) >= _DEBOUNCE_MS:
+                self._told = False
+
+    def _lasted(self, now_ms):
+        closed_ms = self._closed_ms
+        return not self._told and closed_ms is not None and time.ticks_diff(now_ms, closed_ms) >= _DEBOUNCE_MS
 
     def pressed(self):
-        """True once a press: when the contact has been closed for 30 ms. It must open for 30 ms before the next one."""
-        if not self._latched:
-            return False
-        now_ms = time.ticks_ms()
-        if self._pin():
-            if self._opened_ms is None:
-                self._opened_ms = now_ms
-            if not self._told or time.ticks_diff(now_ms, self._opened_ms) >= _DEBOUNCE_MS:  # a spike, or the end
-                self._latched = self._told = False
-                self._opened_ms = None
-            return False
-        self._opened_ms = None
-        if self._told or time.ticks_diff(now_ms, self._closed_ms) < _DEBOUNCE_MS:
-            return False
-        self._told = True
-        return True
+        """True once a press; to be asked every 10 ms or so."""
+        if self._over:
+            self._over = False
+            return True
+        if self._lasted(self._ticks()) and not self._pin():
+            self._told = True
+            return True
+        return False
