@@ -3,10 +3,10 @@
 `app.main` forgets this module and those that only it uses as soon as it has run: heap that TLS needs."""
 
 import json
-import ssl
 
 import esp32
 import machine
+import tls
 from micropython import const
 
 from gateway import BUILT_MS, VERSION, kinds, settings
@@ -37,7 +37,7 @@ _CAUSES = {
 def make():
     """The App with its parts, once it has journalled what this boot has to tell. Raises ValueError with a sentence."""
     store = Store(esp32.NVS("trygg"))
-    config, tls = settings.load(store)
+    config, certificates = settings.load(store)
     flash = esp32.Partition.find(esp32.Partition.TYPE_DATA, label="journal")
     if not flash:
         raise ValueError("no flash partition named journal: flash the gateway again")
@@ -58,7 +58,7 @@ def make():
         Watch(machine.WDT(timeout=_WDT_MS), store),
         Clock(machine.RTC().datetime, store, max(BUILT_MS, config.provisioned_ms)),
         Journal(flash[0], JournalMark(store)),
-        _client(config, *tls),
+        _client(config, *certificates),
     )
     _tell(app)
     return app
@@ -69,14 +69,13 @@ def _input(pin):
 
 
 def _client(config, certificate, key, authority):
-    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    tls.load_cert_chain(certificate, key)
-    tls.load_verify_locations(cadata=authority)
-    tls.verify_mode = ssl.CERT_REQUIRED
+    context = tls.SSLContext(tls.PROTOCOL_TLS_CLIENT)
+    context.load_cert_chain(certificate, key)
+    context.load_verify_locations(authority)
     host, _ = config.brokers[0]
     client = Client(
         config.gateway,
-        tls_opener(config.brokers, tls, host),
+        tls_opener(config.brokers, context, host),
         session_expiry_s=_SESSION_S,
         max_packet=_MAX_PACKET,
         tx_bytes=_TX_BYTES,

@@ -12,9 +12,9 @@ import random
 import socket
 from asyncio import core
 from errno import EINPROGRESS
-from ssl import CERT_REQUIRED
 
 from micropython import const
+from tls import CERT_REQUIRED  # what `ssl` wraps, in 1 KB of heap
 
 _DNS_MS = const(1500)
 
