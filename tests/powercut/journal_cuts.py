@@ -162,7 +162,9 @@ class Campaign:
         if depth:
             self._inner += 1
             seed = self.number + 17 * self._inner
-            yield (0, length, seed % length)[seed % 3], seed * (seed & 1), not seed & 3
+            yield (
+                (0, 0, False), (length, 0, False), (length - 1, 0, True), (seed % length, seed, False)
+            )[seed % 4]  # fmt: skip
             return
         for byte in sorted({0, 1, length // 2, length - 1, length}):
             self.number += 1
@@ -170,7 +172,7 @@ class Campaign:
         self.number += 1
         yield self.number % length, self.number, False
         self.number += 1
-        yield self.number * 7 % length, self.number, True
+        yield length - 1, 0, True  # complete, but for bits that read either way
 
     def _count(self, depth, byte, length):
         self.cuts += 1

@@ -102,7 +102,7 @@ def test_weak_bits_read_either_way_until_erased():
     nor.plan_cut(0, 3, weak=True)
     assert raises(PowerCut, nor.program, 0, bytes(16))
     nor.power_on()
-    assert len({reading(nor, 3, 1) for _ in range(50)}) > 5
+    assert len({reading(nor, 3, 1) for _ in range(50)}) > 2
     nor.erase(0)
     assert reading(nor, 3, 1) == b"\xff"
 

@@ -62,27 +62,28 @@ class Journal:
         self._information_limit = self._limit - reserve
         self._mark = 0
         self.previous_epoch = None
-        self._open(recover.newest(flash), rng)
+        self._open(*recover.newest(flash), rng)
 
-    def _open(self, newest, rng):
+    def _open(self, newest, head, rng):
         log = self._log
         mark = self._nvs.get() if self._nvs else None
-        if newest is None:
-            tail = int.from_bytes(rng(3), "big") + log.flash.blocks
-            place, doubt, sound = (tail - 1, None), None, False
+        if head is None:
+            tail = newest or int.from_bytes(rng(3), "big")
+            tail += log.flash.blocks  # above what a block may come to show that does not read well today
+            last, doubt, sound = tail - 1, None, False
             self.previous_epoch = mark[0] if mark else None
         else:
-            log.next_seq, log.boot, sound, self.previous_epoch, place = recover.end(log.flash, *newest)
-            number, (_, span, _, _, _, _, log.epoch_first, log.epoch) = newest
-            tail = number - span
-            doubt = recover.doubtful(log.flash, place, tail)
+            log.next_seq, log.boot, sound, self.previous_epoch, place = recover.end(log.flash, newest, head)
+            _, span, _, _, _, _, log.epoch_first, log.epoch = head
+            tail = newest - span
+            last, doubt = place[0], recover.doubtful(log.flash, place, tail)
         kept, block, limit = recover.fate(log.flash, doubt, tail)
         sound = sound and (kept or not doubt) and (self._nvs is None or self._agrees(mark))
         if not sound:
             self.previous_epoch = log.epoch or self.previous_epoch
             log.epoch, log.epoch_first = rng(8), log.next_seq
         log.boot += 1
-        lost = log.begin(tail, place[0])
+        lost = log.begin(tail, last)
         log.write(layout.BOOT, 0, 0, log.next_seq, layout.boot(self.previous_epoch, block, limit))
         if kept:
             log.write_anew(*kept)

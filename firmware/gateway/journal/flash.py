@@ -138,7 +138,8 @@ class Flash:
         off = layout.FIRST
         for at, kind, _, _, _, length in self.records(number):
             off = at + layout.footprint(kind, length)
-            clean = self.record(number, at)[5]
+            record = self.record(number, at)
+            clean = record and record[5]
         return clean is not None and (off >= self.size or clean == self.look(number, off))
 
     def _put(self, number, off, data):

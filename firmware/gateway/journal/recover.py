@@ -4,15 +4,17 @@ from gateway.journal import layout
 
 
 def newest(flash):
-    """(number, header) of the newest block that has a readable header, or None. Raises UnknownFormatError."""
-    best = None
+    """(number, header) of the newest block that has a readable header; (highest number seen or None, None) without one.
+    Raises UnknownFormatError."""
+    best = highest = None
     for place in range(flash.blocks):
         stamp = flash.stamp(place)
-        if stamp and stamp[0] % flash.blocks == place and (best is None or stamp[0] > best[0]):
-            head = flash.header(stamp[0])
+        if stamp and stamp[0] % flash.blocks == place:
+            highest = max(highest or 0, stamp[0])
+            head = flash.header(stamp[0]) if best is None or stamp[0] > best[0] else None
             if head:
                 best = stamp[0], head
-    return best
+    return best or (highest, None)
 
 
 def end(flash, number, head):
@@ -20,7 +22,7 @@ def end(flash, number, head):
 
     `sound` means: nothing was ever written behind the last good record, so no seq from next_seq on was ever used. It
     has to be proven (TP-JRN-009). Otherwise a block whose header is damaged may follow; its records still count.
-    The last record is (block, offset or None when there is none).
+    The last record is (block, offset, kind), the latter two None when there is none.
     """
     boot = head[5]
     next_seq, previous, last = _read(flash, number, head[0])
@@ -38,25 +40,19 @@ def end(flash, number, head):
 
 
 def _read(flash, number, next_seq):
-    """(next_seq after the block's records, previous epoch of its boot record or None, place of its last record)."""
-    previous = last = None
+    """(next_seq after the block's records, previous epoch of its boot record or None, its last record)."""
+    previous = None
+    last = number, None, None
     for off, kind, _, _, seq, _ in flash.records(number):
-        last = off
+        last = number, off, kind
         if kind == layout.EVENT or kind == layout.ALARM:
             next_seq = max(next_seq, seq + 1)
         elif kind > layout.SETTLE:
             next_seq = max(next_seq, seq)
         if kind == layout.BOOT:
-            previous = boot_record(flash, number, off)
-            previous = previous and previous[0]
-    return next_seq, previous, (number, last)
-
-
-def boot_record(flash, number, off=layout.FIRST):
-    """(previous epoch or None, block, limit) of the boot record at `off`, or None."""
-    record = flash.record(number, off)
-    taken = flash.take(number, off) if record and record[0] == layout.BOOT else None
-    return layout.parse_boot(taken[1]) if taken else None
+            taken = flash.take(number, off)
+            previous = layout.parse_boot(taken[1])[0] if taken else None
+    return next_seq, previous, last
 
 
 def bound(flash, number, head):
@@ -75,27 +71,28 @@ def limit(flash, number, head):
     block = number
     while block < head:
         block += 1
-        boot = boot_record(flash, block)
-        if boot and boot[1] <= number:
-            end = boot[2] if boot[1] == number else 0
-        elif flash.record(block, layout.FIRST):
-            break
+        taken = flash.take(block, layout.FIRST)
+        if taken:
+            _, last, limit = layout.parse_boot(taken[1]) if taken[0][0] == layout.BOOT else (None, block, 0)
+            if last > number:
+                break
+            end = limit if last == number else 0
     return end
 
 
-def doubtful(flash, place, lowest):
+def doubtful(flash, last, lowest):
     """Where the last record lies that is more than a boot record: its write may have been cut so late that it reads well
     today and badly tomorrow, and nobody can tell. None when there is no such record."""
-    number, off = place
-    newest = number
-    while number > lowest and (off is None or boot_record(flash, number, off)):
+    newest, off, kind = last
+    number = newest
+    while number > lowest and (off is None or kind == layout.BOOT):
         number -= 1
         end, above = limit(flash, number, newest), bound(flash, number, newest)
         off = None
-        for at, kind, _, _, seq, _ in flash.records(number):
-            if at < end and (kind > layout.ALARM or seq < above):
-                off = at
-    return None if off is None or boot_record(flash, number, off) else (number, off)
+        for at, what, _, _, seq, _ in flash.records(number):
+            if at < end and (what > layout.ALARM or seq < above):
+                off, kind = at, what
+    return None if off is None or kind == layout.BOOT else (number, off)
 
 
 def fate(flash, doubt, lowest):

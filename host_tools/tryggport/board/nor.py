@@ -75,7 +75,8 @@ class Nor:
         raw = self._load(addr, len(buf))
         for weak, bits in self._weak.items():
             if addr <= weak < addr + len(buf):
-                raw[weak - addr] ^= bits & self._random()
+                chance = self._random()
+                raw[weak - addr] ^= bits if chance & 1 else bits & chance if chance & 2 else 0
         buf[:] = self._crypt(addr, raw)
 
     def program(self, addr: int, data: "Buffer") -> None:
@@ -225,7 +226,8 @@ class Nor:
             return torn
         torn[byte] = raw[byte] | (0xAA if byte & 1 else 0x55)
         if weak:
-            self._weak[addr + byte] = ~raw[byte] & 0xFF
+            self._weak[addr + byte] = torn[byte] ^ raw[byte]
+            self._seed(addr + byte + noise)
         if noise:
             self._seed(noise)
             for i in range(byte + 1, min(len(raw), byte + PAGE)):
