@@ -19,16 +19,6 @@ _SENSOR_MS = const(100)
 _TICK_MS = const(10)
 
 
-# What mbedTLS says of a handshake, and what to do about it.
-_ADVICE = (
-    ("not correctly signed", "another authority's broker; check the address, or provision the gateway for this one"),
-    ("has expired", "renew the broker's certificate"),
-    ("starts in the future", "the gateway's clock is behind; provision it again"),
-    ("-202", "no name server answers; check the network"),
-    ("does not match", "the broker's certificate is for another name; check the address"),
-)
-
-
 def log(text):
     """One line on the serial port, stamped with ms since boot. Never a key, never a person."""
     print("%9d %s" % (time.ticks_ms(), text))
@@ -121,11 +111,10 @@ class App:
         asyncio.create_task(self.uplink.publish_signed("status", self.status(True), retain=True))
 
     def disconnected(self, reason):
-        text = " ".join(str(reason).split())
-        for sign, advice in _ADVICE:
-            if sign in text:
-                text += ": " + advice
-        log("mqtt: " + text)
+        from gateway import advice
+
+        log("mqtt: " + advice.sentence(reason))
+        _forget("gateway.advice")
         self.home.online = False
         self.show()
 
@@ -273,12 +262,18 @@ def main():
 
 def _start():
     """The App. The modules that only the start needs are forgotten."""
-    import gateway
     from gateway import start
 
     try:
         return start.make()
     finally:
-        for name in ("start", "settings", "identity"):
-            delattr(gateway, name)
-            del sys.modules["gateway." + name]
+        _forget("gateway.start", "gateway.settings", "gateway.identity")
+
+
+def _forget(*names):
+    """Frees what modules take; they are loaded again when they are needed again."""
+    for name in names:
+        if name in sys.modules:
+            package, module = name.rsplit(".", 1)
+            delattr(sys.modules[package], module)
+            del sys.modules[name]

@@ -21,7 +21,7 @@ from gateway.uplink import restore
 from gateway.watch import Watch
 
 _WDT_MS = const(60_000)
-_MAX_PACKET = const(2048)  # TP-BND-014
+_MAX_PACKET = const(1536)  # TP-BND-014
 _TX_BYTES = const(256)  # an envelope is sent from where it is
 _MAX_PENDING = const(1000)
 _SESSION_S = const(3600)  # receipts wait at the broker that long

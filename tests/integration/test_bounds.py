@@ -56,7 +56,7 @@ def test_TP_BND_014_a_message_over_the_limit_does_not_reach_the_gateway_and_harm
     client.connect("localhost", chain.broker.port)
     client.loop_start()
     since = now_ms()
-    client.publish(f"trygg/1/{chain.gateway}/receipt", bytes(2048), qos=1).wait_for_publish(10)
+    client.publish(f"trygg/1/{chain.gateway}/receipt", bytes(1536), qos=1).wait_for_publish(10)
     client.disconnect()
     client.loop_stop()
     chain.start_reception()
