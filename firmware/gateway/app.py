@@ -267,7 +267,7 @@ def _start():
     try:
         return start.make()
     finally:
-        _forget("gateway.start", "gateway.settings", "gateway.identity")
+        _forget("gateway.start", "gateway.settings", "gateway.identity", "gateway.journal.recover")
 
 
 def _forget(*names):

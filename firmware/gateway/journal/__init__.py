@@ -7,14 +7,15 @@ Invariants (protocols/journal.md)
   TP-JRN-004  what is settled stays settled.
   TP-JRN-013  alarms outlive information.
 Layers: layout (bytes) < flash (records in blocks) < log (head, tail, pending) < Journal (seqs, classes, limits).
+Only a power-on needs `recover`, only a journal that was full needs `drops`: they are loaded then, and `recover` may be
+forgotten again.
 """
 
 import os
-from array import array
 
 from micropython import const
 
-from gateway.journal import drops, layout, recover
+from gateway.journal import layout
 from gateway.journal.flash import Flash
 from gateway.journal.layout import MAX_PAYLOAD, UnknownFormatError
 from gateway.journal.log import SPARE, Log
@@ -28,7 +29,6 @@ RANK_PERSON = const(3)
 
 _RESERVE = const(500)  # alarms of up to 208 bytes that information leaves room for
 _ALARM_BYTES = const(224)
-_DROP_AT_ONCE = const(16)
 _MARK_STEP = const(64)  # seqs that one write to `nvs` covers
 _MIN_BLOCKS = const(6)
 
@@ -62,10 +62,13 @@ class Journal:
         self._information_limit = self._limit - reserve
         self._mark = 0
         self.previous_epoch = None
-        self._open(*recover.newest(flash), rng)
+        self._open(rng)
 
-    def _open(self, newest, head, rng):
+    def _open(self, rng):
+        from gateway.journal import recover
+
         log = self._log
+        newest, head = recover.newest(log.flash)
         mark = self._nvs.get() if self._nvs else None
         if head is None:
             tail = newest or int.from_bytes(rng(3), "big")
@@ -139,7 +142,7 @@ class Journal:
             log.write(layout.ALARM if alarm else layout.EVENT, rank, source, seq, payload)
             log.next_seq = seq + 1
         else:
-            log.room(drops.MAX_RECORD)
+            log.room(layout.MAX_DROP)
             log.next_seq = seq + 1
             self.write_off([(seq, 0)])
         self.previous_epoch = None
@@ -205,22 +208,20 @@ class Journal:
         """Yield (first, last, alarms) of events given up and not reported. Append the report before asking for the next:
         asking marks the range as reported, durably. `alarms` of the events in it were alarms."""
         self._log.load()
-        for _ in range(len(self._drop_table()[1])):
-            table = self._drop_table()[1]
-            if not table:
-                return
-            first, last, count, alarms = table[0]
-            yield first, last, alarms
-            self._log.room(drops.MAX_RECORD)
-            totals, table = self._drop_table()
-            drops.reported(table, first, last, count, alarms)
-            self._put_drops(totals, table, [])
+        if self._log.drop:
+            from gateway.journal import drops
+
+            yield from drops.report(self._log)
 
     def stats(self):
         """Counts and bytes, as a dict. `dropped_ranges` are the (first, last) not reported yet."""
         log = self._log
         log.load()
-        totals, table = self._drop_table()
+        totals, table = [0, 0], ()
+        if log.drop:
+            from gateway.journal import drops
+
+            totals, table = drops.read(log)
         live = log.index.alarm_bytes + log.index.event_bytes
         return {
             "pending_alarms": log.index.alarms,
@@ -251,8 +252,6 @@ class Journal:
                 return taken[1] if taken else None
         return None
 
-    # The order of sacrifice.
-
     def _room(self, alarm, size):
         """Keep pending events within their limits; False when even the new one, information, has no place."""
         index = self._log.index
@@ -267,59 +266,13 @@ class Journal:
             self.give_up()
 
     def give_up(self):
-        """Drop information, oldest first; when there is none, the alarm that is needed least."""
-        self._log.load()
-        self._log.room(drops.MAX_RECORD)
-        victims = []
-        if self._log.index.events:
-            for item in self._log.in_order(False):
-                victims.append((item[0], 0))
-                if len(victims) == _DROP_AT_ONCE:
-                    break
-        else:
-            victims.append((self._least(), 1))
-        self.write_off(victims)
+        """Drop what is needed least."""
+        from gateway.journal import drops
 
-    def _least(self):
-        """The alarm that goes first."""
-        count = array("H", [0] * (3 * 256))  # of updates and automatic alarms of each source
-        for _, _, _, rank, source, _, _ in self._alarms():
-            if rank != RANK_PERSON:
-                count[rank * 256 + source] += 1
-        best = None
-        for _, _, _, rank, source, seq, _ in self._alarms():
-            stage = 2 * rank
-            if 0 < rank < RANK_PERSON and not (source and count[rank * 256 + source] > 1):
-                stage = 2 * RANK_PERSON - 1
-            if best is None or (stage, seq) < best:
-                best = (stage, seq)
-        return best[1]
-
-    def _alarms(self):
-        for number in range(self._log.tail, self._log.head + 1):
-            if self._log.index.pending_alarms(number):
-                for item in self._log.in_block(number):
-                    if item[2] & 1:
-                        yield item
+        drops.give_up(self._log)
 
     def write_off(self, victims):
         """`victims`: (seq, 1 for an alarm), lowest first. With room made before: making room may drop too."""
-        totals, table = self._drop_table()
-        runs = []
-        for seq, alarm in victims:
-            drops.add(totals, table, runs, seq, alarm)
-        self._put_drops(totals, table, runs)
+        from gateway.journal import drops
 
-    def _drop_table(self):
-        log = self._log
-        if log.drop:
-            taken = log.flash.take(*log.drop)
-            if taken:
-                return drops.parse(taken[1], taken[0][2])
-        return [0, 0], []
-
-    def _put_drops(self, totals, table, runs):
-        log = self._log
-        log.drop = log.write(layout.DROP, 0, len(table), log.next_seq, drops.encode(totals, table, runs))
-        for first, count in runs:
-            log.forget(first, first + count - 1)
+        drops.write_off(self._log, victims)

@@ -1,20 +1,99 @@
-"""The payload of a drop record: what was given up since ever, what of it is not reported yet, what is given up by it.
+"""What the journal gives up when it is full, and the record that tells of it.
 
 payload = events u32 | alarms u32 (totals) | ranges: first, last, count, alarms u32 each | runs: first, count u32 each
 The record's `source` is the number of ranges. Ranges are what the app has to report: exact until there are more than 16,
 then the closest are joined, and `count` says how many seqs inside are lost. Runs are exact: they make the records dead.
 """
 
+from array import array
 from struct import pack, unpack_from
 
 from micropython import const
 
+from gateway.journal import RANK_PERSON, layout
+
 _MAX_RANGES = const(16)
-MAX_RECORD = 16 + 8 + 16 * 16 + 8 * 16  # bytes, header included
+_AT_ONCE = const(16)
 
 
-def parse(payload, ranges):
+def give_up(log):
+    """Drop information, oldest first; when there is none, the alarm that is needed least."""
+    log.load()
+    log.room(layout.MAX_DROP)
+    victims = []
+    if log.index.events:
+        for item in log.in_order(False):
+            victims.append((item[0], 0))
+            if len(victims) == _AT_ONCE:
+                break
+    else:
+        victims.append((_least(log), 1))
+    write_off(log, victims)
+
+
+def _least(log):
+    """The alarm that goes first."""
+    count = array("H", [0] * (3 * 256))  # of updates and automatic alarms of each source
+    for _, _, _, rank, source, _, _ in _alarms(log):
+        if rank != RANK_PERSON:
+            count[rank * 256 + source] += 1
+    best = None
+    for _, _, _, rank, source, seq, _ in _alarms(log):
+        stage = 2 * rank
+        if 0 < rank < RANK_PERSON and not (source and count[rank * 256 + source] > 1):
+            stage = 2 * RANK_PERSON - 1
+        if best is None or (stage, seq) < best:
+            best = (stage, seq)
+    return best[1]
+
+
+def _alarms(log):
+    for number in range(log.tail, log.head + 1):
+        if log.index.pending_alarms(number):
+            for item in log.in_block(number):
+                if item[2] & 1:
+                    yield item
+
+
+def write_off(log, victims):
+    """Enter `victims`, (seq, 1 for an alarm), lowest first, into a new drop record. There must be room for it."""
+    totals, table = read(log)
+    runs = []
+    for seq, alarm in victims:
+        _add(totals, table, runs, seq, alarm)
+    _put(log, totals, table, runs)
+
+
+def report(log):
+    """Yield (first, last, alarms) of what is not reported yet; each is marked as reported when the next is asked for."""
+    for _ in range(len(read(log)[1])):
+        table = read(log)[1]
+        if not table:
+            return
+        first, last, count, alarms = table[0]
+        yield first, last, alarms
+        log.room(layout.MAX_DROP)
+        totals, table = read(log)
+        _reported(table, first, last, count, alarms)
+        _put(log, totals, table, [])
+
+
+def read(log):
     """([events, alarms] given up since ever, [[first, last, count, alarms]] not reported)"""
+    if log.drop:
+        taken = log.flash.take(*log.drop)
+        if taken:
+            return _parse(taken[1], taken[0][2])
+    return [0, 0], []
+
+
+def _put(log, totals, table, runs):
+    log.drop = log.write(layout.DROP, 0, len(table), log.next_seq, _encode(totals, table, runs))
+    for first, count in runs:
+        log.forget(first, first + count - 1)
+
+
+def _parse(payload, ranges):
     totals = list(unpack_from("<II", payload))
     return totals, [list(unpack_from("<IIII", payload, 8 + 16 * i)) for i in range(ranges)]
 
@@ -25,7 +104,7 @@ def runs(payload, ranges):
         yield unpack_from("<II", payload, at)
 
 
-def encode(totals, table, new):
+def _encode(totals, table, new):
     """`new`: list of [first, count]."""
     parts = [pack("<II", *totals)]
     parts.extend(pack("<IIII", *entry) for entry in table)
@@ -33,7 +112,7 @@ def encode(totals, table, new):
     return b"".join(parts)
 
 
-def add(totals, table, new, seq, alarm):
+def _add(totals, table, new, seq, alarm):
     """Enter the loss of `seq` into all three."""
     totals[alarm] += 1
     if new and new[-1][0] + new[-1][1] == seq:
@@ -55,7 +134,7 @@ def add(totals, table, new, seq, alarm):
         _merge(table, closest)
 
 
-def reported(table, first, last, count, alarms):
+def _reported(table, first, last, count, alarms):
     """Take out what was reported. A range that has grown at its end keeps the rest; one that was joined is kept whole."""
     for at, entry in enumerate(table):
         if entry[0] == first:

@@ -18,6 +18,7 @@ UNIT = 16
 HEADER = 16  # offset of the block header
 FIRST = 48  # offset of the first record
 CELL = 64
+MAX_DROP = 408  # bytes of the largest drop record: header, totals, 16 ranges, 16 runs
 MAX_PAYLOAD = 1328  # three records of this size fill a block of 4,096
 
 EVENT = 0

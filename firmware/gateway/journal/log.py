@@ -8,7 +8,7 @@ and one to copy into, however often it is cut (TP-JRN-012).
 
 from micropython import const
 
-from gateway.journal import drops, layout, recover
+from gateway.journal import layout
 from gateway.journal.index import Index
 
 SPARE = 4
@@ -68,6 +68,8 @@ class Log:
     def _load_block(self, number, settled, before):
         """`settled` gathers adjoining ranges: most receipts follow each other, and looking up each would take long.
         `before` is the event record before this block; the last one is returned."""
+        from gateway.journal import recover
+
         bound = recover.bound(self.flash, number, self.head)
         limit = recover.limit(self.flash, number, self.head)
         for off, kind, _, _, seq, length in self.flash.records(number):
@@ -98,6 +100,8 @@ class Log:
     def _load_drop(self, number, off):
         taken = self.flash.take(number, off)
         if taken:
+            from gateway.journal import drops
+
             self.drop = (number, off)
             for first, count in drops.runs(taken[1], taken[0][2]):
                 self.forget(first, first + count - 1, number)
@@ -128,6 +132,8 @@ class Log:
 
     def _make_free(self):
         """The next way to find a block at power-on; returns what is lost by it."""
+        from gateway.journal import recover
+
         if not self._loaded:
             self.load()  # the log may have become shorter than its newest header says
         elif self.tail < self.head and recover.only_copies(self.flash, self.head, self.tail):
