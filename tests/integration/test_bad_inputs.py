@@ -22,7 +22,7 @@ from tryggport.devices import boards, image
 from tryggport.errors import TryggError
 from tryggport.pki import authority
 from tryggport.sim import broker as brokers
-from tryggport.sim.chain import Chain
+from tryggport.sim.chain import BROKER_NAME, Chain
 
 TRYGGPORT = Path(sys.executable).with_name("tryggport")
 
@@ -208,7 +208,7 @@ def test_a_broker_whose_certificate_has_expired(chain: Chain, tmp_path: Path) ->
     for name in ("broker.pem", "broker.key"):
         (expired / name).unlink()
     root = authority.load_issuer(expired, "root", None)
-    names = authority.Names("tryggport broker", ("127.0.0.1",))
+    names = authority.Names("tryggport broker", (BROKER_NAME,))
     authority.issue_broker(expired, root, names, life=timedelta(hours=-6))
     fault_of_broker(chain, expired, "mqtt: The certificate validity has expired: renew the broker's certificate")
 
