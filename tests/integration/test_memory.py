@@ -18,7 +18,7 @@ from tryggport.sim.timeline import now_ms
 BUDGET = tomllib.loads((Path(__file__).parents[1] / "budgets.toml").read_text())
 PRESSES = 20
 BACKLOG = 300
-PRESS_MS = 80
+PRESS_MS = 90
 PAUSE_MS = 60
 # As firmware/main.py, and tells five times a second how much of the heap is in use once the garbage is gone.
 MAIN = b"""
@@ -54,10 +54,16 @@ def live_bytes(chain: Chain) -> list[int]:
     return [int(taken) for taken in re.findall(r"^heap (\d+) \d+\r?$", chain.board.console(), re.M)]
 
 
-def press(chain: Chain, times: int) -> None:
-    for _ in range(times):
+def press(chain: Chain, times: int) -> int:
+    """Presses until so many alarms are in the journal, quicker than a person would; returns how many are."""
+    since = now_ms()
+    appended = 0
+    while appended < times:
         chain.board.press("help", PRESS_MS)
         time.sleep((PRESS_MS + PAUSE_MS) / 1000)
+        appended = sum((m.source, m.name) == ("gateway", "append.end") for m in chain.timeline.since(since))
+        assert now_ms() - since < times * 1000, "it does not take presses any more"
+    return appended
 
 
 def test_what_is_in_use_when_connected(chain: Chain) -> None:
@@ -69,32 +75,32 @@ def test_what_is_in_use_when_connected(chain: Chain) -> None:
 
 
 def test_presses_a_fall_and_a_broker_that_restarts(chain: Chain) -> None:
-    before = len(stored(chain, "help"))
-    press(chain, PRESSES)
+    count = len(stored(chain, "help"))
+    count += press(chain, PRESSES)
     chain.board.feed(movement.fall(), movement.RATE_HZ)
-    assert len(wait_stored(chain, "help", before + PRESSES)) == before + PRESSES
+    assert len(wait_stored(chain, "help", count)) == count
     assert len(wait_stored(chain, "fall", 1)) == 1
     chain.stop_broker()
     chain.start_broker()
-    press(chain, 1)
-    assert len(wait_stored(chain, "help", before + PRESSES + 1)) == before + PRESSES + 1
+    count += press(chain, 1)
+    assert len(wait_stored(chain, "help", count)) == count
     survived(chain)
 
 
 def test_a_backlog_of_300_alarms(chain: Chain) -> None:
     before = len(stored(chain, "help"))
     chain.stop_broker()
-    press(chain, BACKLOG)
+    count = press(chain, BACKLOG)
     assert len(stored(chain, "help")) == before
     chain.start_broker()
-    assert len(wait_stored(chain, "help", before + BACKLOG, timeout_s=60)) == before + BACKLOG
+    assert len(wait_stored(chain, "help", before + count, timeout_s=90)) == before + count
     survived(chain)
 
 
 def survived(chain: Chain) -> None:
     """It has not run out of memory, has not started again, and all the time there was room."""
-    assert "MemoryError" not in chain.board.console()
-    assert "Traceback" not in chain.board.console()
+    since_main = chain.board.console().rsplit("KeyboardInterrupt", 1)[-1]
+    assert "Traceback" not in since_main and "Error" not in since_main, since_main
     highest = max(live_bytes(chain))
     print(f"highest: {highest}")
     assert highest <= BUDGET["heap_high_water_bytes"]
