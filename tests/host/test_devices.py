@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import littlefs
 import pytest
-
 from tryggport.devices import boards, image, partitions
 from tryggport.errors import TryggError
 

@@ -19,7 +19,9 @@ def test_TP_WIR_006_good_events_and_status_have_one_encoding_and_the_firmware_wr
             if value:
                 fields = cbor.decode(encoded)
                 assert cbor.encode(fields) == encoded, title
-                assert fields[1] == value["gateway"] and fields[3] == value["seq" if name == "events" else "boot"], title
+                assert fields[1] == value["gateway"] and fields[3] == value["seq" if name == "events" else "boot"], (
+                    title
+                )
                 count += 1
     assert count > 20
 
