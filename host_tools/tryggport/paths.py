@@ -13,7 +13,9 @@ def folder(name: str) -> Path:
     """The repository's folder `name`; TryggError where the tools were installed without it."""
     path = ROOT / name
     if not path.is_dir():
-        raise TryggError(f"{path} is missing.", "Run the tools from a checkout of the repository, where `make setup` was typed.")
+        raise TryggError(
+            f"{path} is missing.", "Run the tools from a checkout of the repository, where `make setup` was typed."
+        )
     return path
 
 
