@@ -124,14 +124,16 @@ class Cut:
         self.reached: Moment | None = None
         self._chain = chain
         self._step = step
-        self._armed = False
+        self._armed = self._journalled = False
         chain.timeline.listen(self._look)
 
     def arm(self) -> None:
         self._armed = True
 
     def _look(self, moment: Moment) -> None:
-        if self._armed and self.reached is None and (moment.source, moment.name) == ("reception", self._step):
+        if self._armed and (moment.source, moment.name) == ("gateway", "append.end"):
+            self._journalled = True  # what the reception does before that is about something else
+        if self._journalled and self.reached is None and (moment.source, moment.name) == ("reception", self._step):
             self._chain.board.power_cut()
             self.reached = moment
 
