@@ -29,6 +29,13 @@ def opened(nor, mark=None):
     return Journal(BlockDevice(nor), mark)
 
 
+def opened_in(nor):
+    """(journal, number of the block that it has begun)"""
+    before = list(nor.wear)
+    journal = opened(nor)
+    return journal, next(block for block in range(len(before)) if nor.wear[block] != before[block])
+
+
 def seqs(journal):
     return [seq for seq, _, _ in journal.pending(100_000)]
 

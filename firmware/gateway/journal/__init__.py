@@ -81,7 +81,7 @@ class Journal:
             tail = newest - span
             last, doubt = place[0], recover.doubtful(log.flash, place, tail)
         kept, block, limit = recover.fate(log.flash, doubt, tail)
-        sound = sound and (kept or not doubt) and (self._nvs is None or self._agrees(mark))
+        sound = sound and log.epoch and (kept or not doubt) and (self._nvs is None or self._agrees(mark))
         if not sound:
             self.previous_epoch = log.epoch or self.previous_epoch
             log.epoch, log.epoch_first = rng(8), log.next_seq

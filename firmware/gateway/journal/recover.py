@@ -4,8 +4,8 @@ from gateway.journal import layout
 
 
 def newest(flash):
-    """(number, header) of the newest block that has a readable header; (highest number seen or None, None) without one.
-    Raises UnknownFormatError."""
+    """(number, header) of the newest block that can be read; (highest number seen or None, None) without one. Raises
+    UnknownFormatError."""
     best = highest = None
     for place in range(flash.blocks):
         stamp = flash.stamp(place)
@@ -14,7 +14,27 @@ def newest(flash):
             head = flash.header(stamp[0]) if best is None or stamp[0] > best[0] else None
             if head:
                 best = stamp[0], head
-    return best or (highest, None)
+    return best or _without_header(flash, highest)
+
+
+def _without_header(flash, highest):
+    """The same when no header is readable: records tell their block too. The epoch is unknown then, and the log is taken to
+    reach back as far as there are stamps: blocks that were given up hold nothing that later ones do not overrule."""
+    if highest is None:
+        return None, None
+    first = highest
+    while highest - first < flash.blocks - 1 and _stamped(flash, first - 1):
+        first -= 1
+    for number in range(highest, first - 1, -1):
+        if _read(flash, number, 1)[2][1] is not None:
+            stamp = flash.stamp(number)
+            return number, (1, number - first, 0, 0, 0, stamp[2] if stamp else 0, 1, None)
+    return highest, None
+
+
+def _stamped(flash, number):
+    stamp = flash.stamp(number)
+    return bool(stamp) and stamp[0] == number
 
 
 def end(flash, number, head):
