@@ -40,3 +40,13 @@ def recover(chain: Chain, timeout_s: float = 30) -> None:
             return
         time.sleep(0.02)
     raise AssertionError(f"the gateway has not recovered in {timeout_s} s; its console:\n{chain.board.console()}")
+
+
+def wait_quiet(chain: Chain, quiet_ms: float = 500, timeout_s: float = 20) -> None:
+    """Until the gateway has been at no step for a while: what was sent before the last power cut has been answered."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        if not any(moment.source == "gateway" for moment in chain.timeline.since(now_ms() - quiet_ms)):
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"the gateway was never quiet for {quiet_ms:g} ms")

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from chains import recover, stored, wait_stored
+from chains import recover, stored, wait_quiet, wait_stored
 from tryggport.devices import boards
 from tryggport.falls import recordings
 from tryggport.reception import cases, open_database
@@ -164,6 +164,7 @@ def test_a_button_held_while_the_gateway_starts_is_one(chain: Chain) -> None:
 
 @pytest.mark.parametrize("step", [*BOARD_STEPS_BEFORE, *BOARD_STEPS_AFTER])
 def test_TP_WIR_007_TP_WIR_013_power_cut_at_a_step_of_the_gateway(chain: Chain, step: str) -> None:
+    wait_quiet(chain)
     before = len(stored(chain, "help"))
     chain.board.plan_cut(f"step:{step}")
     chain.board.press("help")
