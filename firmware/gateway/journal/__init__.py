@@ -18,7 +18,7 @@ from micropython import const
 from gateway.journal import layout
 from gateway.journal.flash import Flash
 from gateway.journal.layout import MAX_PAYLOAD, UnknownFormatError
-from gateway.journal.log import SPARE, Log
+from gateway.journal.log import Log, spare
 
 __all__ = ["MAX_PAYLOAD", "Journal", "UnknownFormatError"]
 
@@ -56,7 +56,7 @@ class Journal:
             raise ValueError("journal needs 6 blocks or more of 2048 to 4096 bytes")
         self._log = Log(flash, self)
         self._nvs = nvs
-        self._limit = (flash.blocks - SPARE - 1) * (flash.size - layout.FIRST) * 7 // 8
+        self._limit = (flash.blocks - spare(flash.blocks) - 1) * (flash.size - layout.FIRST) * 7 // 8
         reserve = min(_RESERVE * _ALARM_BYTES, self._limit * 5 // 8)
         self.reserve_alarms = reserve // _ALARM_BYTES
         self._information_limit = self._limit - reserve
@@ -78,7 +78,8 @@ class Journal:
         else:
             log.next_seq, log.boot, sound, self.previous_epoch, place = recover.end(log.flash, newest, head)
             _, span, _, _, _, _, log.epoch_first, log.epoch = head
-            tail = newest - span
+            tail = recover.tail(log.flash, newest, span, place[0])
+            place, log.next_seq = recover.usable(log.flash, place, tail, log.next_seq)
             last, doubt = place[0], recover.doubtful(log.flash, place, tail)
         kept, block, limit = recover.fate(log.flash, doubt, tail)
         sound = sound and log.epoch and (kept or not doubt) and (self._nvs is None or self._agrees(mark))
@@ -86,7 +87,7 @@ class Journal:
             self.previous_epoch = log.epoch or self.previous_epoch
             log.epoch, log.epoch_first = rng(8), log.next_seq
         log.boot += 1
-        lost = log.begin(tail, last)
+        lost = log.begin(tail, last, doubt or (block, limit))
         log.write(layout.BOOT, 0, 0, log.next_seq, layout.boot(self.previous_epoch, block, limit))
         if kept:
             log.write_anew(*kept)
@@ -178,6 +179,7 @@ class Journal:
                 log.index.remove(number, off, kind & 1, size)
             low += count
         log.trim()
+        log.tell_tail()
 
     def read(self, seq):
         """The payload of `seq`, settled or not, or None when it is not in flash any more."""
@@ -231,7 +233,7 @@ class Journal:
             "dropped_ranges": [(entry[0], entry[1]) for entry in table],
             "free_bytes": max(self._limit - live, 0),
             "reserve_alarms": self.reserve_alarms,
-            "rotten": log.rotten,
+            "rotten": log.index.rotten,
             "erases": log.flash.erases,
             "programmed_bytes": log.flash.programmed_bytes,
         }

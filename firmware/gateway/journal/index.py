@@ -16,6 +16,7 @@ class Index:
             blocks
         )  # pending alarms of each block; bit 7: it holds moved records; bit 6: it is dead
         self._blocks = blocks
+        self.rotten = 0  # records found damaged that were good
         self.reset()
 
     def reset(self):

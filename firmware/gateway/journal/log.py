@@ -2,7 +2,7 @@
 
 Idea: a record about an event (settled, dropped, moved) always lies behind the event, and blocks go oldest first; so
 whatever is left of the log tells the whole truth about the events in it.
-Free blocks: `SPARE` are kept while running and `_MIN_FREE` after power-on, so recovery always finds a block to begin
+Free blocks: `spare` are kept while running and `_MIN_FREE` after power-on, so recovery always finds a block to begin
 and one to copy into, however often it is cut (TP-JRN-012).
 """
 
@@ -11,11 +11,16 @@ from micropython import const
 from gateway.journal import layout
 from gateway.journal.index import Index
 
-SPARE = 4
 _MIN_FREE = const(2)
+_LATE = const(4)
 _ENOSPC = const(28)
 _EIO = const(5)
 _MAX_SEQ = const(0x3FFFFFFF)
+
+
+def spare(blocks):
+    """Free blocks kept while running: the more, the more power-ons in a row need not make room first."""
+    return max(4, blocks >> 5)
 
 
 class Log:
@@ -28,23 +33,29 @@ class Log:
         self.tail = self.head = self.at = 0
         self.next_seq = 1
         self.epoch = self.drop = None  # drop: (block, offset) of the newest drop record
-        self.epoch_first = self.boot = 0
-        self.rotten = 0
+        self.epoch_first = self.boot = self._told = 0
         self._loaded = True
-        self._prepared = None
+        self._prepared = self._certain = None
         self._torn = self._cleaning = False
         self._owner = owner
         self._hint = (0, 1, 0)
 
     # Power-on.
 
-    def begin(self, tail, last):
-        """Open a fresh block behind block `last`; the log before it begins at `tail`. Returns seqs that had to go."""
-        self.tail, self.head, self._loaded = tail, last, False
+    def begin(self, tail, last, certain):
+        """Open a fresh block behind block `last`; the log before it begins at `tail`. Returns seqs that had to go.
+
+        `certain` is (block, offset): what lies behind may read well today and badly tomorrow, so no block is given up for it.
+        """
+        self.tail, self.head, self._loaded, self._certain = tail, last, False, certain
         lost = []
+        if self.free() <= _MIN_FREE:
+            self.load()  # the log may have become shorter than its newest header says
         while not self._open_next():
-            lost.extend(self._make_free())
-        self._unload()  # the boot record to come may say that less counts
+            self.load()
+            lost.extend(self._abandon_tail())
+        self._unload()
+        self._certain = None
         return lost
 
     def settle_in(self):
@@ -52,6 +63,7 @@ class Log:
         if self.free() < _MIN_FREE:
             self.load()
             self._clean(_MIN_FREE)
+            self.tell_tail(0)  # also: this power-on is complete, so its block must stay
 
     def load(self):
         """Read which events are pending: put off until it matters, so that the first append need not wait for it."""
@@ -72,12 +84,14 @@ class Log:
 
         bound = recover.bound(self.flash, number, self.head)
         limit = recover.limit(self.flash, number, self.head)
+        if self._certain and number >= self._certain[0]:
+            limit = min(limit, self._certain[1]) if number == self._certain[0] else 0
         for off, kind, _, _, seq, length in self.flash.records(number):
             if off >= limit:  # its fate was decided at a power-on: it does not count
                 break
             if kind < layout.SETTLE:
                 before = self._load_event(number, off, kind, seq, length, bound, before)
-            elif kind == layout.SETTLE:
+            elif kind == layout.SETTLE and length:
                 if seq != settled[1] + 1:
                     self.forget(settled[0], settled[1], number)
                     settled[0] = seq
@@ -129,20 +143,6 @@ class Log:
                             self.index.remove(original[0], original[1], original[2] & 1, original[6])
             if not found or waiting:
                 return
-
-    def _make_free(self):
-        """The next way to find a block at power-on; returns what is lost by it."""
-        from gateway.journal import recover
-
-        if not self._loaded:
-            self.load()  # the log may have become shorter than its newest header says
-        elif self.tail < self.head and recover.only_copies(self.flash, self.head, self.tail):
-            self.head -= 1  # an interrupted recovery left nothing of its own there: begin in the same block again
-            self._unload()
-            self.load()
-        else:
-            return self._abandon_tail()
-        return []
 
     def _abandon_tail(self):
         if self.tail >= self.head:
@@ -282,7 +282,7 @@ class Log:
         if lost:
             self._owner.write_off(lost)
         if not self._cleaning:
-            self._clean(SPARE)
+            self._clean(spare(self.flash.blocks))
 
     def _open_next(self):
         """Begin the next block that can be programmed; False when there is none before the tail."""
@@ -292,7 +292,7 @@ class Log:
             try:
                 ready = self._prepared == number or self.flash.prepare(number, self.boot)
                 if ready and self.flash.open(number, self.next_seq, span, self.boot, self.epoch_first, self.epoch):
-                    self.head, self.at, self._torn = number, layout.FIRST, False
+                    self.head, self.at, self._torn, self._told = number, layout.FIRST, False, self.tail
                     return True
             except OSError:
                 pass
@@ -313,6 +313,12 @@ class Log:
         if self._prepared != number:
             self.index.set_dead(number)
         return True
+
+    def tell_tail(self, late=_LATE):
+        """Write down where the log begins when the header at its head is `late` blocks behind: less to read at power-on."""
+        if self.tail - self._told >= late:
+            self.write(layout.SETTLE, 0, 0, self.tail, b"", 0)
+            self._told = self.tail
 
     def write_anew(self, record, payload):
         """The doubtful last record of the power-on before, once more."""
@@ -363,19 +369,20 @@ class Log:
             self._copy_drops()
         for _, off, kind, rank, source, seq, size in self.in_block(tail):
             taken = self.flash.take(tail, off)
+            self.index.remove(tail, off, kind & 1, size)
             if taken is None:
-                self.rotten += 1
+                self.index.rotten += 1
             else:
                 self.write(kind | layout.MOVED, rank, source, seq, taken[1])
-            self.index.remove(tail, off, kind & 1, size)
         damaged = self.index.pending(tail)
-        self._leave_tail()
+        if self.tail == tail:
+            self._leave_tail()
         if damaged:
             self.reread()
 
     def reread(self):
         """A record that was good is not any more: find out what is left."""
-        self.rotten += 1
+        self.index.rotten += 1
         self._unload()
         self.load()
 

@@ -1,6 +1,11 @@
 """What the flash says at power-on. Reads only; its time is bounded by the size of the flash, whatever is in it."""
 
+from micropython import const
+
 from gateway.journal import layout
+
+_MIN_FREE = const(2)  # blocks outside the log that every power-on leaves
+_READS = const(8)  # that agree: then bits do not read either way
 
 
 def newest(flash):
@@ -57,6 +62,16 @@ def end(flash, number, head):
             break
         last = beyond
     return next_seq, boot, sound, previous if next_seq == head[6] else None, last
+
+
+def tail(flash, number, span, last):
+    """Where the log begins whose newest readable header, of block `number`, says `span`: a later record may say more."""
+    first = number - span
+    for block in range(number, last + 1):
+        for _, kind, _, _, seq, length in flash.records(block):
+            if kind == layout.SETTLE and not length and first < seq <= block:
+                first = seq
+    return first
 
 
 def _read(flash, number, next_seq):
@@ -125,7 +140,15 @@ def fate(flash, doubt, lowest):
     return taken, block, off + layout.footprint(taken[0][0], taken[0][4]) if taken else off
 
 
-def only_copies(flash, number, lowest):
+def usable(flash, last, lowest, next_seq):
+    """(last record behind which the log may go on, next_seq then). Where power-ons that were cut have left hardly a free
+    block, theirs are used again."""
+    while last[0] > lowest and last[0] - lowest >= flash.blocks - _MIN_FREE and _only_copies(flash, last[0], lowest):
+        next_seq, _, last = _read(flash, last[0] - 1, next_seq)
+    return last, next_seq
+
+
+def _only_copies(flash, number, lowest):
     """Whether block `number` holds nothing but boot records and copies of what is still in a block before it."""
     for _, kind, _, _, seq, _ in flash.records(number):
         copy = kind & layout.MOVED and kind < layout.SETTLE and _earlier(flash, seq, number, lowest)
@@ -136,9 +159,9 @@ def only_copies(flash, number, lowest):
 
 def _earlier(flash, seq, number, lowest):
     for block in range(lowest, number):
-        for _, kind, _, _, other, _ in flash.records(block):
+        for off, kind, _, _, other, _ in flash.records(block):
             if other == seq and kind < layout.SETTLE:
-                return True
+                return all(flash.intact(block, off) for _ in range(_READS))
     return False
 
 
