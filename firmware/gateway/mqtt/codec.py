@@ -32,6 +32,8 @@ _TABLE = (
 _KINDS = {_TABLE[i]: _TABLE[i + 1] for i in range(0, len(_TABLE), 2)}
 _REPEATABLE = b"\x0b\x26"
 _NEVER_ZERO = b"\x0b\x21\x27"
+_SUBACK_REASONS = b"\x00\x01\x80\x83\x87\x8f\x91\x97\x9e\xa1\xa2"
+_UNSUBACK_REASONS = b"\x00\x11\x80\x83\x87\x8f\x91"
 _PUBACK_REASONS = b"\x00\x10\x80\x83\x87\x90\x91\x97\x99"
 
 
@@ -67,6 +69,24 @@ def call(function, *args):
             sys.print_exception(error)
             return error
     return None
+
+
+def frame(buf, i, n, limit):
+    """(offset of the body, end) of the packet at `i`; an end beyond `n` says that it is not whole. At most `limit` bytes."""
+    j = i + 1
+    while j < n and j < i + 5 and buf[j] > 127:
+        j += 1
+    if j == i + 5:
+        raise Violation(_MALFORMED, "packet length")
+    if j == n:
+        return j, n + 1
+    size = buf[j]
+    for k in range(j - 1, i, -1):
+        size = size << 7 | buf[k] & 0x7F
+    j += 1
+    if j + size - i > limit:
+        raise Violation(0x95, "packet length")
+    return j, j + size
 
 
 def uint(buf, i, end, size):
@@ -218,13 +238,15 @@ def puback(buf, i, end):
     return pid, reason, values
 
 
-def suback(buf, i, end):
-    """(packet identifier, properties, offset of the reason codes) of a SUBACK or UNSUBACK."""
+def suback(subscribed, buf, i, end):
+    """(packet identifier, reason code, properties) of a SUBACK or UNSUBACK; None is no answer to a single topic filter."""
     pid, i = uint(buf, i, end, 2)
-    if not pid:
-        raise Violation(_PROTOCOL_ERROR, "packet")
     values, i = properties(buf, i, end, _IN_ACK)
-    return pid, values, i
+    if not pid or (subscribed and i == end):
+        raise Violation(_PROTOCOL_ERROR, "packet")
+    if end - i != 1 or buf[i] not in (_SUBACK_REASONS if subscribed else _UNSUBACK_REASONS):
+        return pid, None, values
+    return pid, buf[i], values
 
 
 def publish(qos, buf, i, end):

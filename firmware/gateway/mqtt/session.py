@@ -10,26 +10,80 @@ Invariants
   S4  a message leaves the chain with a final state.                               (TP-MQT-024)
 """
 
+import asyncio
 from errno import ENOBUFS
 
 from micropython import const
 
 from . import codec
 from .codec import Failure, Violation, call
-from .message import ACKED, QUEUED, REFUSED, SENT, UNKNOWN, Message, QueueFull
+
+QUEUED = const(0)
+SENT = const(1)
+ACKED = const(2)
+UNKNOWN = const(3)
+REFUSED = const(4)
 
 _MALFORMED = const(0x81)
 _PROTOCOL_ERROR = const(0x82)
+# First byte of the packet without DUP: the kind of a message. Publications are below SUBSCRIBE.
 _PUBLISH = const(0x30)
-_PUBACK = const(0x40)
 _SUBSCRIBE = const(0x82)
 _UNSUBSCRIBE = const(0xA2)
+_PUBACK = const(0x40)
 _NO_PROPERTIES = b"\0"
-_SUBACK_REASONS = b"\x00\x01\x80\x83\x87\x8f\x91\x97\x9e\xa1\xa2"
-_UNSUBACK_REASONS = b"\x00\x11\x80\x83\x87\x8f\x91"
 # Those after which trying again with the same settings ends in the same way.
 _PERMANENT = b"\x81\x82\x84\x85\x86\x87\x8a\x8c\x90\x95\x99\x9a\x9b\x9d"
 _MAX_ALIASES = const(8)
+
+
+class QueueFull(OSError):  # noqa: N818
+    """As many messages wait as the queue limit allows: nothing was queued."""
+
+
+class Message:
+    """Handle of a publication, subscription or unsubscription.
+
+    `state`: QUEUED, SENT, ACKED, UNKNOWN, REFUSED · `reason`: reason code of the acknowledgement, or why it was refused ·
+    `properties`: those of the acknowledgement · `done`: None or a callable(message), called when the state is final.
+    """
+
+    state = QUEUED
+    reason = None
+    properties = None
+    done = None
+    _id = 0
+    _event = None
+
+    def __init__(self, kind, topic, payload, extra):
+        self._kind = kind
+        self.topic = topic
+        self._payload = payload
+        self._extra = extra
+
+    async def wait(self):
+        """Waits until the fate is known; returns the message."""
+        if self._event is None:
+            self._event = asyncio.Event()
+            if self.final():
+                self._event.set()
+        await self._event.wait()
+        return self
+
+    def final(self):
+        """True when the state will not change any more."""
+        return self.state > SENT or (self.state == SENT and self._kind < _PUBLISH + 2)
+
+    def _finish(self, state, reason=None, properties=None):
+        self.state = state
+        self.reason = reason
+        self.properties = properties
+        self._id = 0
+        self._payload = None
+        if self._event is not None:
+            self._event.set()
+        if self.done is not None:
+            call(self.done, self)
 
 
 class Session:
@@ -47,9 +101,7 @@ class Session:
         self._subscriptions = {}
         self._acks = bytearray(4 * receive_maximum)
         self.clean = False  # the next CONNECT says Clean Start
-        self.owner = (
-            None  # its accepted(session_present, properties) and on_message(topic, payload, properties) are called
-        )
+        self.owner = None  # its `accepted` and `on_message` are called
         self.lost()
 
     # What the application asks for.
@@ -129,7 +181,7 @@ class Session:
         self._rewind()
 
     def _rewind(self):
-        """Nothing was sent on this connection yet, and what has a final state is not sent again."""
+        # Nothing was sent on this connection yet.
         self.queue = [m for m in self.queue if not m.final()]
         self._sent_count = 0
 
@@ -280,20 +332,7 @@ class Session:
         """Handles the whole packets in buf[:n]; returns how many bytes they were. Raises Failure or its Violation."""
         i = 0
         while n - i > 1:
-            j = i + 1
-            while j < n and j < i + 5 and buf[j] > 127:
-                j += 1
-            if j == i + 5:
-                raise Violation(_MALFORMED, "packet length")
-            if j == n:
-                break
-            size = buf[j]
-            for k in range(j - 1, i, -1):
-                size = size << 7 | buf[k] & 0x7F
-            j += 1
-            end = j + size
-            if end - i > self.max_packet:
-                raise Violation(0x95, "packet length")
+            j, end = codec.frame(buf, i, n, self.max_packet)
             if end > n:
                 break
             self._packet(buf[i], buf, j, end)
@@ -338,15 +377,12 @@ class Session:
             self._settle(message, ACKED, reason, values)
 
     def _suback(self, kind, buf, i, end):
-        pid, values, i = codec.suback(buf, i, end)
-        subscribed = kind == 0x90
-        if subscribed and i == end:
-            raise Violation(_PROTOCOL_ERROR, "SUBACK")
-        message = self._find(pid, _SUBSCRIBE if subscribed else _UNSUBSCRIBE)
+        pid, reason, values = codec.suback(kind == 0x90, buf, i, end)
+        message = self._find(pid, _SUBSCRIBE if kind == 0x90 else _UNSUBSCRIBE)
         if message is not None:
-            if end - i != 1 or buf[i] not in (_SUBACK_REASONS if subscribed else _UNSUBACK_REASONS):
+            if reason is None:
                 raise Violation(_PROTOCOL_ERROR, "SUBACK")
-            self._settle(message, ACKED, buf[i], values)
+            self._settle(message, ACKED, reason, values)
 
     def _find(self, pid, kind):
         """The sent message with this identifier: a publication (kind 0) or one of exactly `kind`; None when there is none."""
