@@ -3,7 +3,8 @@
 Arguments: the scenario (or "all"); every how many cuts the recovery that follows is itself cut at every operation, two
 levels deep (0: never); the number of the one cut to replay (0: all). A cut is made on a copy of the flash just before the
 operation happens on the original, so one run of a scenario tries them all; its number does not depend on the rest.
-Prints one JSON line a scenario: {"scenario", "cuts", "nested", "positions": {where in the operation: cuts}, "failed": [..]}.
+Prints one JSON line a scenario: {"scenario", "last": the highest number, "cuts", "nested", "positions": {where in the
+operation: cuts}, "failed": [..]}.
 
 What must hold after each cut and a fresh open, and again after more appends and another open:
   an event whose append returned is pending, settled or inside a reported drop range: exactly one of them, unchanged, once;
@@ -300,7 +301,7 @@ def main(wanted, nest_every, only):
             name = scenario.__name__ + (".encrypted" if encrypted else "")
             if wanted in ("all", name):
                 campaign = run(scenario, key, nest_every, only)
-                report = {"scenario": name, "cuts": campaign.cuts, "nested": campaign.nested,
+                report = {"scenario": name, "last": campaign.number, "cuts": campaign.cuts, "nested": campaign.nested,
                           "positions": campaign.positions, "failed": campaign.failed}  # fmt: skip
                 print(json.dumps(report))
 

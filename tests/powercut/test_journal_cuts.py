@@ -18,6 +18,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 MICROPYTHON = os.environ.get("MICROPYTHON", str(Path(sys.executable).parent / "micropython"))
 REPLAY = os.environ.get("TRYGG_CUT", "")
+WHERE = ("first", "inside", "last", "none left")  # the byte of the operation before which the power goes
 
 
 def cut(scenario: str, nest_every: int, number: int, timeout_s: int) -> list[dict[str, Any]]:
@@ -31,16 +32,17 @@ def cut(scenario: str, nest_every: int, number: int, timeout_s: int) -> list[dic
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-def judge(reports: list[dict[str, Any]], at_least: int) -> None:
+def judge(reports: list[dict[str, Any]], at_least: int, capsys: pytest.CaptureFixture[str]) -> None:
+    """Prints what was cut where, and which numbers can be replayed; fails when anything was lost or doubled."""
     cuts = sum(report["cuts"] for report in reports)
-    nested = sum(report["nested"] for report in reports)
-    positions: dict[str, int] = {}
-    for report in reports:
-        for where, count in report["positions"].items():
-            positions[where] = positions.get(where, 0) + count
-    print(
-        f"\njournal: {cuts} power cuts ({nested} of them in a recovery) in {len(reports)} scenarios, at byte: {positions}"
-    )
+    with capsys.disabled():
+        print(
+            f"\n{'power cuts':24}{'cuts':>8}{'nested':>8}  " + "".join(f"{where:>13}" for where in WHERE) + "  numbers"
+        )
+        for report in reports:
+            counts = "".join(f"{report['positions'].get(where, 0):13}" for where in WHERE)
+            print(f"{report['scenario']:24}{report['cuts']:8}{report['nested']:8}  {counts}  1-{report['last']}")
+        print(f"{'all':24}{cuts:8}{sum(report['nested'] for report in reports):8}")
     failed = [(report["scenario"], failure) for report in reports for failure in report["failed"]]
     for scenario, failure in failed[:5]:
         print(f"replay with TRYGG_CUT={scenario}:{failure['cut']}\n{failure}\n{failure['error']}")
@@ -49,17 +51,19 @@ def judge(reports: list[dict[str, Any]], at_least: int) -> None:
 
 
 @pytest.mark.skipif(bool(REPLAY), reason="TRYGG_CUT replays one cut")
-def test_TP_JRN_001_004_012_013_cuts_at_every_operation_lose_and_double_nothing() -> None:
-    judge(cut("all", 23, 0, 1200), 10_000)
+def test_TP_JRN_001_004_012_013_cuts_at_every_operation_lose_and_double_nothing(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    judge(cut("all", 23, 0, 1200), 10_000, capsys)
 
 
 @pytest.mark.long
 @pytest.mark.skipif(bool(REPLAY), reason="TRYGG_CUT replays one cut")
-def test_TP_JRN_012_recoveries_cut_again_and_again_lose_nothing() -> None:
-    judge(cut("all", 2, 0, 7200), 200_000)
+def test_TP_JRN_012_recoveries_cut_again_and_again_lose_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    judge(cut("all", 2, 0, 7200), 200_000, capsys)
 
 
 @pytest.mark.skipif(not REPLAY, reason="set TRYGG_CUT=scenario:number to replay one cut")
-def test_replay() -> None:
+def test_replay(capsys: pytest.CaptureFixture[str]) -> None:
     scenario, number = REPLAY.split(":")
-    judge(cut(scenario, 23, int(number), 600), 1)
+    judge(cut(scenario, 23, int(number), 600), 1, capsys)

@@ -12,9 +12,7 @@ class Index:
     def __init__(self, blocks, size):
         self._row = size // _CELL_BYTES
         self._bits = bytearray(blocks * self._row)
-        self._alarms = bytearray(
-            blocks
-        )  # pending alarms of each block; bit 7: it holds moved records; bit 6: it is dead
+        self._alarms = bytearray(blocks)  # pending alarms of each; bit 7: it holds moved records; bit 6: it is dead
         self._blocks = blocks
         self.rotten = 0  # records found damaged that were good
         self.reset()

@@ -36,7 +36,7 @@ class Log:
         self.epoch_first = self.boot = self._told = 0
         self._loaded = True
         self._prepared = self._certain = None
-        self._torn = self._cleaning = False
+        self._cleaning = False
         self._owner = owner
         self._hint = (0, 1, 0)
 
@@ -252,12 +252,12 @@ class Log:
         for _ in range(self.flash.blocks):
             self.room(size)
             off = self.at
-            self._torn = True  # until proven: what is half written is never written again
+            self.at = self.flash.size  # until proven: what is half written is never written again
             try:
-                self._torn = not self.flash.write(self.head, off, kind, rank, source, seq, length, payload)
+                written = self.flash.write(self.head, off, kind, rank, source, seq, length, payload)
             except OSError:
                 continue
-            if not self._torn:
+            if written:
                 self.at = off + size
                 self._enter_index(off, kind, size)
                 return self.head, off
@@ -265,7 +265,7 @@ class Log:
 
     def room(self, size):
         """Make the block at the head take a record of `size` bytes."""
-        while self._torn or self.at + size > self.flash.size:
+        while self.at + size > self.flash.size:
             self._advance()
 
     def _enter_index(self, off, kind, size):
@@ -292,7 +292,7 @@ class Log:
             try:
                 ready = self._prepared == number or self.flash.prepare(number, self.boot)
                 if ready and self.flash.open(number, self.next_seq, span, self.boot, self.epoch_first, self.epoch):
-                    self.head, self.at, self._torn, self._told = number, layout.FIRST, False, self.tail
+                    self.head, self.at, self._told = number, layout.FIRST, self.tail
                     return True
             except OSError:
                 pass
@@ -323,10 +323,7 @@ class Log:
     def write_anew(self, record, payload):
         """The doubtful last record of the power-on before, once more."""
         kind, rank, source, seq, length, _ = record
-        if kind < layout.SETTLE:
-            self.write(kind | layout.MOVED, rank, source, seq, payload)
-        else:
-            self.write(kind, rank, source, seq, payload, length)
+        self.write(kind if kind >= layout.SETTLE else kind | layout.MOVED, rank, source, seq, payload, length)
 
     # Making room.
 

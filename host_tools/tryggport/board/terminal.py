@@ -15,7 +15,7 @@ from tryggport.board.child import Child
 
 CONSOLE_BYTES = 64 * 1024
 _BUFFERED = 64 * 1024
-_STALLED_S = 1.0
+_STALLED_S = 5.0  # without a byte taken: nobody reads
 _CLIENT_POLL_S = 0.02
 _PROMPT_POLL_S = 0.002
 _HOLD_S = 5.0
@@ -207,7 +207,12 @@ class Terminal:
         self._flush()
         if len(self._to_client) > _BUFFERED and self._child and self._stall is None:
             self._loop.remove_reader(self._child.terminal)
-            self._stall = self._loop.call_later(_STALLED_S, self._drop_output)
+            self._wait_for_client()
+
+    def _wait_for_client(self) -> None:
+        if self._stall:
+            self._stall.cancel()
+        self._stall = self._loop.call_later(_STALLED_S, self._drop_output)
 
     def _flush(self) -> None:
         try:
@@ -219,6 +224,8 @@ class Terminal:
         del self._to_client[:n]
         if self._to_client:
             self._loop.add_writer(self._master, self._flush)
+            if n and self._stall:
+                self._wait_for_client()
             return
         self._loop.remove_writer(self._master)
         self._resume()
