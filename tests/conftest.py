@@ -18,6 +18,14 @@ MICROPYTHON = os.environ.get("MICROPYTHON", str(Path(sys.executable).parent / "m
 UNIT_TIMEOUT_S = 600
 
 
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Prints what tests have to show even when they pass: `record_property("shown", text)`."""
+    for report in terminalreporter.getreports("passed") + terminalreporter.getreports("failed"):
+        for name, text in report.user_properties:
+            if name == "shown" and report.when == "call":
+                terminalreporter.write_line(f"\n{text}")
+
+
 def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
     return MicroPythonFile.from_parent(parent, path=module_path) if module_path.parent == UNIT else None
 

@@ -212,7 +212,7 @@ def fill(story, journal, count, alarm, size, start=0, **kw):
 
 def appending(story, journal):
     """Events of all sizes, over several blocks."""
-    for size in (1, 10, 42, 43, 58, 200, 600, 1050):
+    for size in (1, 10, 42, 43, 58, 200, 600, 1051):
         fill(story, journal, 2, size % 3 == 0, size, size)
 
 

@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,17 +33,15 @@ def cut(scenario: str, nest_every: int, number: int, timeout_s: int) -> list[dic
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-def judge(reports: list[dict[str, Any]], at_least: int, capsys: pytest.CaptureFixture[str]) -> None:
-    """Prints what was cut where, and which numbers can be replayed; fails when anything was lost or doubled."""
+def judge(reports: list[dict[str, Any]], at_least: int, record_property: Callable[[str, object], None]) -> None:
+    """Shows what was cut where, and which numbers can be replayed; fails when anything was lost or doubled."""
     cuts = sum(report["cuts"] for report in reports)
-    with capsys.disabled():
-        print(
-            f"\n{'power cuts':24}{'cuts':>8}{'nested':>8}  " + "".join(f"{where:>13}" for where in WHERE) + "  numbers"
-        )
-        for report in reports:
-            counts = "".join(f"{report['positions'].get(where, 0):13}" for where in WHERE)
-            print(f"{report['scenario']:24}{report['cuts']:8}{report['nested']:8}  {counts}  1-{report['last']}")
-        print(f"{'all':24}{cuts:8}{sum(report['nested'] for report in reports):8}")
+    lines = [f"{'power cuts':24}{'cuts':>8}{'nested':>8}  " + "".join(f"{where:>13}" for where in WHERE) + "  numbers"]
+    for report in reports:
+        counts = "".join(f"{report['positions'].get(where, 0):13}" for where in WHERE)
+        lines.append(f"{report['scenario']:24}{report['cuts']:8}{report['nested']:8}  {counts}  1-{report['last']}")
+    lines.append(f"{'all':24}{cuts:8}{sum(report['nested'] for report in reports):8}")
+    record_property("shown", "\n".join(lines))
     failed = [(report["scenario"], failure) for report in reports for failure in report["failed"]]
     for scenario, failure in failed[:5]:
         print(f"replay with TRYGG_CUT={scenario}:{failure['cut']}\n{failure}\n{failure['error']}")
@@ -52,18 +51,18 @@ def judge(reports: list[dict[str, Any]], at_least: int, capsys: pytest.CaptureFi
 
 @pytest.mark.skipif(bool(REPLAY), reason="TRYGG_CUT replays one cut")
 def test_TP_JRN_001_004_012_013_cuts_at_every_operation_lose_and_double_nothing(
-    capsys: pytest.CaptureFixture[str],
+    record_property: Callable[[str, object], None],
 ) -> None:
-    judge(cut("all", 23, 0, 1200), 10_000, capsys)
+    judge(cut("all", 23, 0, 1200), 10_000, record_property)
 
 
 @pytest.mark.long
 @pytest.mark.skipif(bool(REPLAY), reason="TRYGG_CUT replays one cut")
-def test_TP_JRN_012_recoveries_cut_again_and_again_lose_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    judge(cut("all", 2, 0, 7200), 200_000, capsys)
+def test_TP_JRN_012_recoveries_cut_again_and_again_lose_nothing(record_property: Callable[[str, object], None]) -> None:
+    judge(cut("all", 2, 0, 7200), 200_000, record_property)
 
 
 @pytest.mark.skipif(not REPLAY, reason="set TRYGG_CUT=scenario:number to replay one cut")
-def test_replay(capsys: pytest.CaptureFixture[str]) -> None:
+def test_replay(record_property: Callable[[str, object], None]) -> None:
     scenario, number = REPLAY.split(":")
-    judge(cut(scenario, 23, int(number), 600), 1, capsys)
+    judge(cut(scenario, 23, int(number), 600), 1, record_property)

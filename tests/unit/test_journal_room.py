@@ -136,3 +136,19 @@ def test_TP_JRN_019_ram_does_not_grow_with_the_backlog():
     assert journal.stats()["pending_events"] > 3000
     print("journal: RAM empty and full:", used)
     assert max(used) <= 4096
+
+
+def test_TP_JRN_016_room_is_made_in_bounded_work_whatever_the_sizes():
+    for block in (2048, 4096):
+        for sizes in ((1300, 1000), (1300, 100), (1000,), (680,), (1300, 30, 206, 600)):
+            nor = Nor(16 * block, block)
+            journal = opened(nor)
+            payload = 0
+            for i in range(150):
+                size = sizes[i % len(sizes)]
+                journal.append(bytes((i,)) * size, i % 2 == 0)
+                payload += size
+            stats = journal.stats()
+            assert stats["dropped"] + stats["pending_alarms"] + stats["pending_events"] == 150
+            assert stats["pending_alarms"] >= 8
+            assert stats["programmed_bytes"] < 4 * payload, (block, sizes)

@@ -6,7 +6,7 @@ Invariants (protocols/journal.md)
   TP-JRN-003  a seq is used at most once in an epoch.
   TP-JRN-004  what is settled stays settled.
   TP-JRN-013  alarms outlive information.
-Layers: layout (bytes) < flash (records in blocks) < log (head, tail, pending) < Journal (seqs, classes, limits).
+Layers: layout (bytes) < flash (records in blocks) < log (head, tail, pending) < order < Journal (seqs, classes, limits).
 Only a power-on needs `recover`, only a journal that was full needs `drops`: they are loaded then, and `recover` may be
 forgotten again.
 """
@@ -15,7 +15,7 @@ import os
 
 from micropython import const
 
-from gateway.journal import layout
+from gateway.journal import layout, order
 from gateway.journal.flash import Flash
 from gateway.journal.layout import MAX_PAYLOAD, UnknownFormatError
 from gateway.journal.log import Log, spare
@@ -56,9 +56,10 @@ class Journal:
             raise ValueError("journal needs 6 blocks or more of 2048 to 4096 bytes")
         self._log = Log(flash, self)
         self._nvs = nvs
-        self._limit = (flash.blocks - spare(flash.blocks) - 1) * (flash.size - layout.FIRST) * 7 // 8
-        reserve = min(_RESERVE * _ALARM_BYTES, self._limit * 5 // 8)
-        self.reserve_alarms = reserve // _ALARM_BYTES
+        self._limit = (flash.blocks - spare(flash.blocks) - 1) * (flash.size - layout.FIRST) * 31 // 32
+        alarm = self._log.index.charge(_ALARM_BYTES)
+        reserve = min(_RESERVE * alarm, self._limit * 5 // 8)
+        self.reserve_alarms = reserve // alarm
         self._information_limit = self._limit - reserve
         self._mark = 0
         self.previous_epoch = None
@@ -139,7 +140,7 @@ class Journal:
         seq = log.next_seq
         if self._nvs and seq >= self._mark:
             self._raise_mark()
-        if self._room(bool(alarm), layout.footprint(layout.EVENT, len(payload))):
+        if self._room(bool(alarm), log.index.charge(layout.footprint(layout.EVENT, len(payload)))):
             log.write(layout.ALARM if alarm else layout.EVENT, rank, source, seq, payload)
             log.next_seq = seq + 1
         else:
@@ -153,7 +154,7 @@ class Journal:
         """Yield at most `limit` (seq, alarm, payload): alarms before events, each class oldest first."""
         self._log.load()
         for alarm in (True, False):
-            for seq, number, off, _, _, _ in self._log.in_order(alarm):
+            for seq, number, off, _, _, _ in order.pending(self._log, alarm):
                 if limit <= 0:
                     return
                 payload = self._payload(number, off, seq)

@@ -10,7 +10,7 @@ from struct import pack, unpack_from
 
 from micropython import const
 
-from gateway.journal import RANK_PERSON, layout
+from gateway.journal import RANK_PERSON, layout, order
 
 _MAX_RANGES = const(16)
 _AT_ONCE = const(16)
@@ -22,7 +22,7 @@ def give_up(log):
     log.room(layout.MAX_DROP)
     victims = []
     if log.index.events:
-        for item in log.in_order(False):
+        for item in order.pending(log, False):
             victims.append((item[0], 0))
             if len(victims) == _AT_ONCE:
                 break

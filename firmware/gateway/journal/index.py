@@ -36,10 +36,15 @@ class Index:
 
     def remove(self, number, off, alarm, size):
         if self.has(number, off):
-            self._turn(number, off, alarm, -1, -size)
+            self._turn(number, off, alarm, -1, size)
+
+    def charge(self, size):
+        """Bytes that a record of `size` takes of the room: its own, and its share of what is left empty at the end of blocks."""
+        return size + 3 * size * size // (2 * self._row * _CELL_BYTES)
 
     def _turn(self, number, off, alarm, one, size):
         block = number % self._blocks
+        size = one * self.charge(size)
         self._bits[block * self._row + off // _CELL_BYTES] ^= 1 << (off // layout.CELL & 7)
         if alarm:
             self._alarms[block] += one

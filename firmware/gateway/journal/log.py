@@ -205,44 +205,6 @@ class Log:
             if kind < layout.SETTLE and first <= seq <= last and self.index.has(number, off):
                 yield number, off, kind, rank, source, seq, layout.footprint(kind, length)
 
-    def in_order(self, alarm):
-        """Yield (seq, block, offset, rank, source, size) of the pending events of one class, lowest seq first.
-
-        The log may change while the generator waits.
-        """
-        after = -1
-        start = self.tail
-        while True:
-            best = self._lowest(alarm, after, start)
-            if not best:
-                return
-            tail = self.tail
-            for item in best:
-                after = item[0]
-                if self.index.has(item[1], item[2]):
-                    yield item
-                    if self.tail != tail:  # places may have changed
-                        break
-            else:
-                start = max([item[1] for item in best if not self.index.moved(item[1])] or [start])
-
-    def _lowest(self, alarm, after, start, count=8):
-        """The `count` lowest pending seqs above `after`; originals before block `start` are done with."""
-        best = []
-        full_at = None
-        for number in range(self.tail, self.head + 1):
-            moved = self.index.moved(number)
-            if not moved and (number < start or full_at is not None):
-                continue
-            if alarm and not self.index.pending_alarms(number):
-                continue
-            for _, off, kind, rank, source, seq, size in self.in_block(number, after + 1, _MAX_SEQ):
-                if bool(kind & 1) == alarm:
-                    entered = _enter(best, (seq, number, off, rank, source, size), count)
-                    if not kind & layout.MOVED and not entered:
-                        full_at = number
-        return best
-
     # Writing.
 
     def write(self, kind, rank, source, seq, payload, length=None):
@@ -265,8 +227,13 @@ class Log:
 
     def room(self, size):
         """Make the block at the head take a record of `size` bytes."""
+        laps = 0
         while self.at + size > self.flash.size:
+            if laps > self.flash.blocks:  # what is copied always fills the new block: too little fits beside it
+                self._give_up()
+                laps = 0
             self._advance()
+            laps += 1
 
     def _enter_index(self, off, kind, size):
         if kind < layout.SETTLE:
@@ -345,17 +312,24 @@ class Log:
         self.tail += 1
 
     def _clean(self, target):
+        self.trim()
+        laps = 0
+        while self.free() < target and self.tail < self.head:
+            if laps == self.flash.blocks:
+                self._give_up()
+                laps = 0
+            self._cleaning = True
+            try:
+                self._copy_tail()
+            finally:
+                self._cleaning = False
+            self.trim()
+            laps += 1
+
+    def _give_up(self):
         self._cleaning = True
         try:
-            self.trim()
-            laps = 0
-            while self.free() < target and self.tail < self.head:
-                if laps == self.flash.blocks:
-                    self._owner.give_up()
-                    laps = 0
-                self._copy_tail()
-                self.trim()
-                laps += 1
+            self._owner.give_up()
         finally:
             self._cleaning = False
 
@@ -389,14 +363,3 @@ class Log:
         if taken:
             ranges = taken[0][2]
             self.drop = self.write(layout.DROP, 0, ranges, self.next_seq, taken[1][: 8 + 16 * ranges])
-
-
-def _enter(best, item, count):
-    """Insert `item` into the sorted list of at most `count`; False when it is above them all."""
-    if len(best) == count and item[0] > best[-1][0]:
-        return False
-    if all(item[0] != other[0] for other in best):
-        best.append(item)
-        best.sort()
-        del best[count:]
-    return True

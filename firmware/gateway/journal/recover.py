@@ -150,19 +150,23 @@ def usable(flash, last, lowest, next_seq):
 
 def _only_copies(flash, number, lowest):
     """Whether block `number` holds nothing but boot records and copies of what is still in a block before it."""
-    for _, kind, _, _, seq, _ in flash.records(number):
-        copy = kind & layout.MOVED and kind < layout.SETTLE and _earlier(flash, seq, number, lowest)
-        if kind != layout.BOOT and not copy:
-            return False
-    return True
+    return all(rec[1] == layout.BOOT or _earlier(flash, rec, number, lowest) for rec in flash.records(number))
 
 
-def _earlier(flash, seq, number, lowest):
+def _earlier(flash, record, number, lowest):
+    off, kind, _, _, seq, length = record
     for block in range(lowest, number):
-        for off, kind, _, _, other, _ in flash.records(block):
-            if other == seq and kind < layout.SETTLE:
-                return all(flash.intact(block, off) for _ in range(_READS))
+        for at, what, _, _, other, size in flash.records(block):
+            if other == seq and (
+                what | layout.MOVED == kind if kind < layout.SETTLE else (what, size) == (kind, length)
+            ):
+                return _same(flash, block, at, number, off) and all(flash.intact(block, at) for _ in range(_READS))
     return False
+
+
+def _same(flash, block, at, number, off):
+    first, second = flash.take(block, at), flash.take(number, off)
+    return first and second and first[1] == second[1]
 
 
 def _unused(flash, number, seen):
