@@ -1,5 +1,7 @@
 """What damage, foreign flash and a second witness do to the journal."""
 
+import random
+
 from gateway.journal import Journal, UnknownFormatError
 from journal_rig import KEY, Mark, chip, cut_in_append, fill, opened, opened_in, raises, seqs
 from nor import BlockDevice, PowerCut
@@ -147,14 +149,17 @@ class Restless(BlockDevice):
     def __init__(self, nor):
         super().__init__(nor)
         self.programmed = set()
-        self._x = 1
+        random.seed(1)
+        self._noise = bytes(random.getrandbits(8) for _ in range(4096 + 16))
 
     def readblocks(self, n, buf, off=0):
         super().readblocks(n, buf, off)
-        for i in range(len(buf)):
-            if (n, (off + i) // 16) not in self.programmed:
-                self._x = self._x * 1103515245 + 12345 & 0x7FFFFFFF
-                buf[i] = self._x >> 16 & 0xFF
+        end = off + len(buf)
+        for unit in range(off // 16, (end + 15) // 16):
+            if (n, unit) not in self.programmed:
+                first, last = max(off, 16 * unit), min(end, 16 * unit + 16)
+                at = random.getrandbits(12)
+                buf[first - off : last - off] = self._noise[at : at + last - first]
 
     def writeblocks(self, n, buf, off=None):
         super().writeblocks(n, buf, off)
