@@ -92,7 +92,7 @@ class Journal:
         log.write(layout.BOOT, 0, 0, log.next_seq, layout.boot(self.previous_epoch, block, limit))
         if kept:
             log.write_anew(*kept)
-        if lost:
+        if lost or log.homeless():
             self.write_off(lost)
         log.settle_in()
         if self._nvs and not sound:
@@ -262,7 +262,7 @@ class Journal:
             over = index.alarm_bytes + index.event_bytes + size - self._limit
             if not alarm:
                 over = max(over, index.event_bytes + size - self._information_limit)
-            if over <= 0:
+            if over <= 0 or (alarm and not index.events and not index.alarms):
                 return True
             if not index.events and not alarm:
                 return False

@@ -81,7 +81,7 @@ def report(log):
 def read(log):
     """([events, alarms] given up since ever, [[first, last, count, alarms]] not reported)"""
     if log.drop:
-        taken = log.flash.take(*log.drop)
+        taken = log.drop[1] if log.homeless() else log.flash.take(*log.drop)
         if taken:
             return _parse(taken[1], taken[0][2])
     return [0, 0], []

@@ -32,7 +32,7 @@ class Log:
         self.index = Index(flash.blocks, flash.size)
         self.tail = self.head = self.at = 0
         self.next_seq = 1
-        self.epoch = self.drop = None  # drop: (block, offset) of the newest drop record
+        self.epoch = self.drop = None  # drop: (block, offset) of the newest drop record, or (None, the record) of a block given up
         self.epoch_first = self.boot = self._told = 0
         self._loaded = True
         self._prepared = self._certain = None
@@ -147,6 +147,8 @@ class Log:
     def _abandon_tail(self):
         if self.tail >= self.head:
             raise OSError(_ENOSPC)
+        if self._holds_drops(self.tail):
+            self.drop = None, self.flash.take(*self.drop)
         lost = [(item[5], item[2] & 1) for item in self.in_block(self.tail)]
         for number, off, kind, _, _, _, size in self.in_block(self.tail):
             self.index.remove(number, off, kind & 1, size)
@@ -246,7 +248,7 @@ class Log:
         lost = []
         while not self._open_next():
             lost.extend(self._abandon_tail())
-        if lost:
+        if lost or self.homeless():
             self._owner.write_off(lost)
         if not self._cleaning:
             self._clean(spare(self.flash.blocks))
@@ -303,6 +305,10 @@ class Log:
         """Give up the blocks at the tail in which nothing is pending."""
         while self.tail < self.head and not self.index.pending(self.tail) and not self._holds_drops(self.tail):
             self._leave_tail()
+
+    def homeless(self):
+        """Whether the drop record went with its block and is to be written anew."""
+        return self.drop is not None and self.drop[0] is None
 
     def _holds_drops(self, number):
         return self.drop is not None and self.drop[0] == number

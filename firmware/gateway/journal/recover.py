@@ -157,10 +157,9 @@ def _earlier(flash, record, number, lowest):
     off, kind, _, _, seq, length = record
     for block in range(lowest, number):
         for at, what, _, _, other, size in flash.records(block):
-            if other == seq and (
-                what | layout.MOVED == kind if kind < layout.SETTLE else (what, size) == (kind, length)
-            ):
-                return _same(flash, block, at, number, off) and all(flash.intact(block, at) for _ in range(_READS))
+            alike = what | layout.MOVED == kind if kind < layout.SETTLE else (what, size) == (kind, length)
+            if other == seq and alike and all(_same(flash, block, at, number, off) for _ in range(_READS)):
+                return True
     return False
 
 
