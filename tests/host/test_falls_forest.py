@@ -57,8 +57,7 @@ def test_TP_FAL_007_the_evidence_of_a_fall_holds_its_features_and_score() -> Non
 
 def test_host_and_firmware_name_the_same_features() -> None:
     source = (paths.folder("firmware") / "gateway" / "fall.py").read_text()
-    names = source.split("FEATURES = (")[1].split(")\n")[0]
-    assert tuple(line.split('"')[1] for line in names.splitlines() if '"' in line) == FEATURES
+    assert tuple(re.findall(r"^#   (\w+)", source, re.M)) == FEATURES
     shifts = source.split('SHIFTS = b"')[1].split('"')[0]
     assert bytes(train.SHIFTS) == bytes.fromhex(shifts.replace("\\x", ""))
     assert f"THRESHOLD = {train.THRESHOLD}\n" in (paths.folder("firmware") / "gateway" / "fall_trees.py").read_text()
