@@ -1,6 +1,7 @@
 """The trees: monotone as promised, and scored on the host as in the firmware."""
 
 import random
+import re
 
 from tryggport import paths
 from tryggport.falls import train
