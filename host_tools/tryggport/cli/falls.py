@@ -100,6 +100,14 @@ def train_(
     trees = train.fit([example for found in (*sets, known) for example in found])
     train.write(trees, train.THRESHOLD, target)
     print(f"Wrote {len(trees)} bytes of trees to {target}.")
+    if known:
+        alarms = [score >= train.THRESHOLD for score in train.leave_homes_out(sets, known)]
+        told = [(e.fall, alarm) for e, alarm in zip(known, alarms, strict=True)]
+        falls, others = told.count((True, True)), told.count((False, True))
+        print(
+            f"In homes left out: {falls} of {sum(e.fall for e in known)} real falls are still reported, "
+            f"and {others} of {sum(not e.fall for e in known)} false alarms."
+        )
 
 
 def _folder(data: Path | None) -> Path:
