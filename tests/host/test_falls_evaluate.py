@@ -85,6 +85,14 @@ def test_the_report_speaks_its_readers_language_and_to_those_who_do_not_see_it(
     assert html.count("<svg") == len(re.findall(r"<svg [^>]*role=img aria-label='[^']{20,}'", html)) > 0
 
 
+def test_TP_FAL_002_positions_as_sets_name_them() -> None:
+    told = {
+        name: evaluate.placement(name)
+        for name in ("waist", "Right pocket", "chest", "LEFT_THIGH", "wrist", "ankle", "")
+    }
+    assert list(told.values()) == ["waist", "pocket", "pendant", "pocket", None, None, None]
+
+
 def test_an_unknown_language_is_named(folder: Path) -> None:
     done = CliRunner().invoke(app, ["evaluate", "--data", str(folder), "--lang", "sv"])
     assert isinstance(done.exception, TryggError)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from tryggport.devices.link import Link
@@ -53,12 +54,17 @@ class Read:
 @pytest.fixture(scope="module")
 def chain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chain]:
     with Chain(tmp_path_factory.mktemp("chain")) as chain:
-        with Link(chain.board.tty) as link:
-            link.write("/main.py", MAIN)
-        since = now_ms()
-        chain.board.reset()
-        assert chain.timeline.wait("gateway", "connected", since=since, timeout_s=30), chain.board.console()
+        run(chain, MAIN)
         yield chain
+
+
+def run(chain: Chain, main: bytes) -> None:
+    """Starts the gateway anew with this main.py; returns when it is online."""
+    with Link(chain.board.tty) as link:
+        link.write("/main.py", main)
+    since = now_ms()
+    chain.board.reset()
+    assert chain.timeline.wait("gateway", "connected", since=since, timeout_s=30), chain.board.console()
 
 
 def reads(chain: Chain) -> list[Read]:
@@ -116,3 +122,20 @@ def test_TP_FAL_012_a_still_wearer_is_left_to_the_chip_and_his_first_movement_is
     assert sum(len(read.xs) for read in still) >= 50 * 3 - 32
     assert whole([*still[-1:], *told])
     assert min(after.t_ms - before.t_ms for before, after in pairwise(told)) < 200, "it does not read quickly again"
+
+
+@pytest.mark.long
+def test_TP_FAL_012_without_int1_it_goes_on_reading(tmp_path: Path) -> None:
+    main = MAIN.replace(
+        b"    def read_into",
+        b"    def __init__(self, *wired):\n        super().__init__(*wired)\n        self._write(0x22, 0)\n\n    def read_into",
+    )
+    with Chain(tmp_path) as chain:
+        run(chain, main.replace(b"asyncio.create_task(stall())", b""))
+        time.sleep(STILL_S)
+        before = len(reads(chain))
+        time.sleep(3)
+        assert 3 <= len(reads(chain)) - before <= 6, "INT1 is heard"
+        told = climb(chain)
+        assert max(max(read.xs, default=0) for read in told) > 7000
+        assert sum(len(read.xs) for read in told) >= 50 * RAMP_S

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import runpy
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,10 +20,11 @@ from tryggport.falls.recordings import Recordings, Trial, groups
 from tryggport.falls.replay import Outcome, Recording, replay
 
 PLACEMENTS = {
-    "waist": "waist", "belt": "waist", "hip": "waist", "back": "waist", "lumbar": "waist",
+    "waist": "waist", "belt": "waist", "hip": "waist", "pelvis": "waist", "back": "waist", "lumbar": "waist", "trunk": "waist",
     "pocket": "pocket", "thigh": "pocket",
-    "pendant": "pendant", "chest": "pendant", "neck": "pendant",
+    "pendant": "pendant", "chest": "pendant", "sternum": "pendant", "neck": "pendant",
 }  # fmt: skip
+"""Words of a recording's position, and the detector's placement for it."""
 RATES_HZ = (18, 100)
 
 
@@ -106,7 +108,7 @@ def evaluate(
     if not trials:
         raise TryggError("There is no trial that the detector could be fed.", " ".join(refused.values()))
     used = Recordings(tuple(trials), recordings.samples)
-    fed = [Recording(t.rate_hz, used.of(t), PLACEMENTS[t.position]) for t in trials]
+    fed = [Recording(t.rate_hz, used.of(t), placement(t.position) or "") for t in trials]
     outcomes = replay(fed, candidates=curves, progress=counter(progress, "Replaying trials", len(fed)))
     scores: list[int] | None = None
     learnt: list[int] | None = None
@@ -146,9 +148,14 @@ def trees_path() -> Path:
     return paths.folder("firmware") / "gateway" / "fall_trees.py"
 
 
+def placement(position: str) -> str | None:
+    """The detector's placement for a position as recordings name it ("right_pocket"); None where it was not made for it."""
+    return next((PLACEMENTS[word] for word in re.findall("[a-z]+", position.lower()) if word in PLACEMENTS), None)
+
+
 def _refusal(trials: Sequence[Trial]) -> str | None:
     position, rates = trials[0].position, {trial.rate_hz for trial in trials}
-    if position not in PLACEMENTS:
+    if not placement(position):
         return f"The detector is made for the trunk, not for {position!r}."
     if min(rates) < RATES_HZ[0] or max(rates) > RATES_HZ[1]:
         return f"The detector takes {RATES_HZ[0]} to {RATES_HZ[1]} Hz, not {min(rates):g} to {max(rates):g} Hz."
