@@ -85,6 +85,14 @@ def test_the_report_speaks_its_readers_language_and_to_those_who_do_not_see_it(
     assert html.count("<svg") == len(re.findall(r"<svg [^>]*role=img aria-label='[^']{20,}'", html)) > 0
 
 
+def test_the_progress_is_told_to_the_end(folder: Path) -> None:
+    told: list[tuple[str, int, int]] = []
+    evaluate.evaluate(recordings.load(folder), loso=True, progress=lambda *step: told.append(step))
+    last = {what: (done, of) for what, done, of in told}
+    assert list(last) == ["Replaying trials", "Making other sensors", "Leaving one subject out"]
+    assert all(done == of > 0 for done, of in last.values())
+
+
 def test_TP_FAL_002_positions_as_sets_name_them() -> None:
     told = {
         name: evaluate.placement(name)

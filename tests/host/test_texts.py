@@ -9,10 +9,10 @@ from collections.abc import Iterator
 import pytest
 from tryggport import paths
 from tryggport.errors import TryggError
-from tryggport.falls import activities, sensors
+from tryggport.falls import activities, evaluate, sensors
 from tryggport.texts import Words, languages, translator
 
-FIELD = re.compile(r"\{(\w+)\}")
+FIELD = re.compile(r"\{(\w+[!:\w]*)\}")
 PLAIN = {name for name in sensors.SENSORS if re.fullmatch(r"[\d.±]+ (Hz|g)", name)}
 
 
@@ -23,6 +23,7 @@ def said() -> Iterator[str]:
             match node:
                 case ast.Call(func=ast.Name("_"), args=[ast.Constant(text)]):
                     yield text
+    yield from evaluate.REFUSALS
     yield from activities.SISFALL.values()
     yield from activities.UMAFALL.values()
     yield from set(sensors.SENSORS) - PLAIN

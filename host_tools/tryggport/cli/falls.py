@@ -142,6 +142,7 @@ def _show(found: evaluation.Evaluation) -> None:
             table.add_row(f"  {what}", "", str(told["se"]), "", str(told["sp"]), str(told["fa_per_h"]), "")
     console = Console()
     console.print(table)
+    english = texts.translator("en")
     for name, why in found.refused.items():
-        console.print(f"{name}: not measured. {why}")
-    console.print(report.caveat(texts.Words("en")))
+        console.print(f"{name}: not measured. {why.told(english)}")
+    console.print(report.caveat(english))

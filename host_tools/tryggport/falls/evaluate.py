@@ -18,6 +18,7 @@ from tryggport.falls.impact import impact
 from tryggport.falls.progress import Progress, counter, silent
 from tryggport.falls.recordings import Recordings, Trial, groups
 from tryggport.falls.replay import Outcome, Recording, replay
+from tryggport.texts import Words
 
 PLACEMENTS = {
     "waist": "waist", "belt": "waist", "hip": "waist", "pelvis": "waist", "back": "waist", "lumbar": "waist", "trunk": "waist",
@@ -25,7 +26,23 @@ PLACEMENTS = {
     "pendant": "pendant", "chest": "pendant", "sternum": "pendant", "neck": "pendant",
 }  # fmt: skip
 """Words of a recording's position, and the detector's placement for it."""
+_ENGLISH = Words("en")
 RATES_HZ = (18, 100)
+REFUSALS = (
+    "The detector is made for the trunk, not for {position!r}.",
+    "The detector takes {least} to {most} Hz, not {slow:g} to {fast:g} Hz.",
+)
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why a group was not measured: one of REFUSALS, and its fields."""
+
+    reason: str
+    values: dict[str, Any]
+
+    def told(self, _: Words) -> str:
+        return _(self.reason).format_map(self.values)
 
 
 @dataclass(frozen=True)
@@ -83,11 +100,12 @@ class Group:
 class Evaluation:
     threshold: int
     groups: dict[str, Group]
-    refused: dict[str, str]  # groups for which the detector was not made, and why
+    refused: dict[str, Refusal]  # groups for which the detector was not made
 
     def table(self) -> dict[str, Any]:
         """The answer of `falls evaluate --json`."""
-        return {"sets": {name: group.table() for name, group in self.groups.items()}, "refused": self.refused}
+        refused = {name: refusal.told(_ENGLISH) for name, refusal in self.refused.items()}
+        return {"sets": {name: group.table() for name, group in self.groups.items()}, "refused": refused}
 
 
 def evaluate(
@@ -106,7 +124,10 @@ def evaluate(
     refused = {name: why for name, trials in groups(recordings.trials).items() if (why := _refusal(trials))}
     trials = [trial for trial in recordings.trials if trial.group not in refused]
     if not trials:
-        raise TryggError("There is no trial that the detector could be fed.", " ".join(refused.values()))
+        raise TryggError(
+            "There is no trial that the detector could be fed.",
+            " ".join(refusal.told(_ENGLISH) for refusal in refused.values()),
+        )
     used = Recordings(tuple(trials), recordings.samples)
     fed = [Recording(t.rate_hz, used.of(t), placement(t.position) or "") for t in trials]
     outcomes = replay(fed, candidates=curves, progress=counter(progress, "Replaying trials", len(fed)))
@@ -153,12 +174,13 @@ def placement(position: str) -> str | None:
     return next((PLACEMENTS[word] for word in re.findall("[a-z]+", position.lower()) if word in PLACEMENTS), None)
 
 
-def _refusal(trials: Sequence[Trial]) -> str | None:
+def _refusal(trials: Sequence[Trial]) -> Refusal | None:
     position, rates = trials[0].position, {trial.rate_hz for trial in trials}
     if not placement(position):
-        return f"The detector is made for the trunk, not for {position!r}."
+        return Refusal(REFUSALS[0], {"position": position})
     if min(rates) < RATES_HZ[0] or max(rates) > RATES_HZ[1]:
-        return f"The detector takes {RATES_HZ[0]} to {RATES_HZ[1]} Hz, not {min(rates):g} to {max(rates):g} Hz."
+        least, most = RATES_HZ
+        return Refusal(REFUSALS[1], {"least": least, "most": most, "slow": min(rates), "fast": max(rates)})
     return None
 
 

@@ -41,7 +41,7 @@ def html(evaluation: Evaluation, recordings: Recordings, _: Words) -> str:
         parts += _section(name, group, evaluation.threshold, recordings, _)
     if evaluation.refused:
         parts.append(f"<h2>{escape(_('Not measured'))}</h2><ul>")
-        parts += [f"<li>{escape(name)}: {escape(why)}</li>" for name, why in evaluation.refused.items()]
+        parts += [f"<li>{escape(name)}: {escape(why.told(_))}</li>" for name, why in evaluation.refused.items()]
         parts.append("</ul>")
     return "\n".join(parts) + "\n</main></body></html>\n"
 
@@ -104,7 +104,7 @@ def _tiles(figures: Figures, delays_ms: Sequence[int], _: Words) -> str:
     ]
     if delays_ms:
         middle, late = _.number(median(delays_ms) / 1000, 1), _.number(delays_ms[-1] / 1000, 1)
-        note = _("half of the time; {late} s at most").format(late=late)
+        note = _("in half of the falls; {late} s at most").format(late=late)
         tiles.append((_("from the impact to the alarm"), f"{middle} s", note))
     drawn = (
         f"<div class=tile>{escape(what)}<b>{value}</b><span>{escape(note)}</span></div>" for what, value, note in tiles
@@ -116,7 +116,7 @@ def _whose(group: Group, _: Words) -> str:
     if not group.unseen:
         return _(
             "The detector as it is shipped. It has learnt from SisFall and UMAFall: on those recordings these figures flatter. "
-            "`--loso` measures people whom it never saw."
+            "With --loso it is measured on people whom it never saw."
         )
     return _(
         "Each person was judged by a detector that had learnt from everybody else. The detector as it is shipped, which knows these "
