@@ -182,6 +182,21 @@ def test_TP_FAL_001_every_recorded_fall_that_is_found_is_found_within_4_s_of_its
         assert told["max"] <= 4000
 
 
+def test_TP_FAL_001_a_second_before_the_impact_and_two_and_a_half_after_it_suffice() -> None:
+    recorded = recordings.load(people())
+    for set_, least in (("sisfall", 97), ("umafall", 96.5)):
+        fed = []
+        for trial in recorded.trials:
+            if trial.set == set_ and trial.fall:
+                samples = recorded.of(trial)
+                at = impact(samples, trial.rate_hz)
+                first, last = max(0, at - round(trial.rate_hz)), at + round(2.5 * trial.rate_hz)
+                fed.append(Recording(trial.rate_hz, samples[6 * first : 6 * last]))
+        found = 100 * sum(outcome.fallen for outcome in replay(fed)) / len(fed)
+        print(f"{set_}: {found:.2f} %")
+        assert found >= least
+
+
 def test_TP_FAL_005_who_stands_up_after_3_s_has_fallen_and_recovers() -> None:
     """Recorded falls of people who walked before; the getting up is made, the walk after it is their own."""
     recorded = recordings.load(people())
