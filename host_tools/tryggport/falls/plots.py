@@ -86,7 +86,8 @@ def trial_plot(trial: Trial, samples: bytes, _: Words) -> str:
         seconds=_.number(seconds, 0), peak=_.number(top if top > 2 else max(math.hypot(*v) for v in kept) / 1000, 1),
     )  # fmt: skip
     parts = [f"<svg viewBox='0 0 {width} {height}' role=img aria-label='{escape(told)}'>"]
-    for g in range(math.ceil(floor), math.floor(top) + 1, 1 if top < 4 else 2):
+    apart = 1 if top < 4 else 2
+    for g in range(math.ceil(floor / apart) * apart, math.floor(top) + 1, apart):
         parts.append(f"<line x1={left} x2={width} y1={y(g):.0f} y2={y(g):.0f} class=grid />")
         parts.append(f"<text x={left - 5} y={y(g) + 4:.0f} text-anchor=end>{g} g</text>")
     for second in range(0, int(seconds) + 1, 5):
