@@ -19,15 +19,15 @@ from micropython import const
 from gateway.fall_trees import THRESHOLD, TREES
 
 PLACEMENTS = ("waist", "pocket", "pendant")
-FEATURES = (
-    "peak_mg",  # magnitude, smoothed over 0.12 s
-    "turn_early_deg",  # from the posture at -2.0..-0.9 s to that at 0.3..0.9 s
-    "turn_deg",  # to that at 0.7..1.7 s
-    "swing_deg",  # from -0.8..-0.25 s to 0.3..0.9 s
-    "tilt_deg",  # the farthest from the posture before, -0.5..1.5 s
-    "spread_mg",  # of the three axes within 0.5 s of the impact
-    "rest_mg",  # the same at 0.7..1.7 s
-)
+# Features, in this order in the evidence; bytes of the trees:
+#   peak_mg         magnitude, smoothed over 0.12 s
+#   turn_early_deg  from the posture at -2.0..-0.9 s to that at 0.3..0.9 s
+#   turn_deg        to that at 0.7..1.7 s
+#   swing_deg       from -0.8..-0.25 s to 0.3..0.9 s
+#   tilt_deg        the farthest from the posture before, -0.5..1.5 s
+#   spread_mg       of the three axes within 0.5 s of the impact
+#   rest_mg         the same at 0.7..1.7 s
+_FEATURES = const(7)
 SHIFTS = b"\x05\x00\x00\x00\x00\x04\x04"  # right shift that makes a feature one byte for the trees
 DEPTH = const(3)
 TREE_SIZE = const(22)  # 7 nodes (feature, threshold) breadth first, then 8 leaves (value + 128)
@@ -41,7 +41,7 @@ _LAG = const(44)  # samples from a peak to its judgement
 _HALF = const(12)  # a peak is the highest of so many samples before and after it
 _PEAK = const(950_625)  # (0.75 * 1300 mg) ** 2: the energy of a quarter of the sum of three samples
 _PAST = const(50)
-_PAST_MIN = const(25)  # less is known of the posture before an impact in the first second: not judged
+_PAST_MIN = const(16)  # 0.64 s: who has been known for less before an impact is not judged
 _TURN_MIN_DEG = const(25)  # who did not turn did not fall; spares the work at each step of a walk
 _POCKET_SPREAD_MG = const(720)  # sitting down turns a thigh as a fall does, but with less of a blow
 _BRIDGE_MS = const(1000)
@@ -65,7 +65,7 @@ _LYING = const(6)
 class Verdict:
     """What the detector found; the same object is used again for the next verdict of its kind.
 
-    `kind` is "fallen", "recovered" or "long_lie"; `evidence` a tuple of ints: for a fall the values of `FEATURES` and the
+    `kind` is "fallen", "recovered" or "long_lie"; `evidence` a tuple of ints: for a fall the seven features and the
     score, else milliseconds since the impact, degrees from the posture before it, movement in mg.
     """
 
@@ -104,8 +104,8 @@ class FallDetector:
         self._z = array("h", bytes(2 * _RING))
         self._energy = array("i", bytes(4 * _RING))
         self._unit = array("h", bytes(2 * 3 * 7))
-        self._found = array("i", bytes(4 * (len(FEATURES) + 1)))
-        self._fallen = Verdict("fallen", len(FEATURES) + 1)
+        self._found = array("i", bytes(4 * (_FEATURES + 1)))
+        self._fallen = Verdict("fallen", _FEATURES + 1)
         self._recovered = Verdict("recovered", 3)
         self._long_lie = Verdict("long_lie", 3)
         self._down = 0  # samples since the impact of the last fall, 0 when nobody is down

@@ -48,12 +48,11 @@ def make():
     # Buttons come first: a press while the journal recovers must not be lost.
     buttons = [Button(_input(pins[name])) for name in ("help_button", "cancel_button")]
     output = [machine.Pin(pins[name], machine.Pin.OUT, value=0) for name in ("led_red", "led_green")]
-    bus = board["i2c"]
     app = App(
         config,
         buttons,
         _input(pins["mains"]),
-        (machine.I2C(0, scl=machine.Pin(bus["scl"]), sda=machine.Pin(bus["sda"])), board["accelerometer"]["address"]),
+        _accelerometer(board["i2c"], board["accelerometer"]),
         Lamp(*output, machine.PWM(machine.Pin(pins["buzzer"]), freq=1000, duty_u16=0)),
         Watch(machine.WDT(timeout=_WDT_MS), store),
         Clock(machine.RTC().datetime, store, max(BUILT_MS, config.provisioned_ms)),
@@ -66,6 +65,11 @@ def make():
 
 def _input(pin):
     return machine.Pin(pin, machine.Pin.IN, machine.Pin.PULL_UP)
+
+
+def _accelerometer(bus, chip):
+    i2c = machine.I2C(0, scl=machine.Pin(bus["scl"]), sda=machine.Pin(bus["sda"]))
+    return i2c, chip["address"], machine.Pin(chip["int1"], machine.Pin.IN)
 
 
 def _client(config, certificate, key, authority):

@@ -21,6 +21,7 @@ BENCHES = {
     "memory": "Heap of the whole gateway under -X heapsize=192k with TLS open, and what the firmware weighs",
     "sign": "ES256 in MicroPython, instructions counted by callgrind; plain: 4-bit comb, two inversions by power",
     "mqtt": "QoS 1 publications a second, one interpreter, one broker, without TLS, 200-byte payloads",
+    "falls": "Fall detector: instructions a second of accelerometer data at 50 Hz, counted by callgrind; ESP32-C3: an estimate",
     "journal": "Journal beside LittleFS append and flush on the same NOR model",
 }
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from tryggport.board.lis3dh import Lis3dh, Motion
 
-WHO_AM_I, CTRL1, CTRL3, CTRL4, CTRL5, CTRL6 = 0x0F, 0x20, 0x22, 0x23, 0x24, 0x25
+WHO_AM_I, CTRL1, CTRL2, CTRL3, CTRL4, CTRL5, CTRL6 = 0x0F, 0x20, 0x21, 0x22, 0x23, 0x24, 0x25
+INT1_CFG, INT1_SRC, INT1_THS = 0x30, 0x31, 0x32
 STATUS, OUT, FIFO_CTRL, FIFO_SRC = 0x27, 0x28, 0x2E, 0x2F
 RATE_50_HZ, STREAM, FIFO, BYPASS = 0x47, 0x80, 0x40, 0
 WATERMARK, OVERRUN, EMPTY = 0x80, 0x40, 0x20
@@ -152,6 +153,27 @@ def test_data_ready_and_lost_samples(bench: Bench) -> None:
     bench.samples(1)
     assert bench.get(STATUS)[0] == 0
     assert bench.int1[-1] == 0
+
+
+def test_int1_tells_motion_until_it_is_asked(bench: Bench) -> None:
+    bench.set(CTRL1, RATE_50_HZ)
+    bench.set(CTRL2, 0x01)
+    bench.set(CTRL4, 0x28)
+    bench.set(CTRL5, 0x08)
+    bench.set(INT1_THS, 2)
+    bench.set(INT1_CFG, 0x2A)
+    bench.set(CTRL3, 0x40)
+    bench.now += 1
+    bench.get(INT1_SRC)  # the filter has settled
+    bench.motion.feed([(100, 0, 1000)] * 50, 50, bench.now)
+    bench.now += 1
+    assert (bench.get(INT1_SRC)[0], bench.int1[-1]) == (0, 0)
+    bench.motion.feed([*[(100, -200, 1000)] * 2, *[(100, 0, 1000)] * 48], 50, bench.now)
+    bench.now += 1
+    bench.chip.sync()
+    assert bench.int1[-1] == 1
+    assert bench.get(INT1_SRC)[0] == 0x48
+    assert (bench.get(INT1_SRC)[0], bench.int1[-1]) == (0, 0)
 
 
 def test_recordings_follow_one_another_and_the_last_sample_stays() -> None:

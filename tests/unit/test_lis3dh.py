@@ -35,6 +35,8 @@ class Chip:
                 buffer[i], buffer[i + 1], buffer[i + 2] = self.fifo.pop(0)
         else:
             buffer[0] = self.registers[register]
+            if register == 0x31:
+                self.registers[register] = 0  # latched until it is read
 
 
 def failure(bus):
@@ -84,10 +86,16 @@ def test_TP_FAL_010_a_full_fifo_is_reported():
     assert not sensor.overrun
 
 
-def test_wake_on_motion_sets_the_nearest_threshold_below():
+def test_TP_FAL_012_movement_and_a_filling_fifo_raise_int1_until_asked():
     chip = Chip()
-    LIS3DH(chip).wake_on_motion(threshold_mg=200)
-    assert chip.registers[0x32] == 3
+    sensor = LIS3DH(chip)
+    assert chip.registers[0x22] == 0x44  # I1_IA1, I1_WTM
+    assert chip.registers[0x24] & 0x08  # latched
+    assert chip.registers[0x21] == 0x01  # high-pass filter for the interrupt, none for the samples
     assert chip.registers[0x30] == 0x2A
-    assert chip.registers[0x25] == 0x40
-    assert chip.registers[0x2E] >> 6 == 2
+    assert chip.registers[0x32] == 2  # 124 mg at +-8 g
+    assert chip.registers[0x2E] == 0x80 | 20
+    assert not sensor.moved()
+    chip.registers[0x31] = 0x48
+    assert sensor.moved()
+    assert not sensor.moved()

@@ -8,20 +8,20 @@ _CTRL_REG2 = const(0x21)
 _CTRL_REG3 = const(0x22)
 _CTRL_REG4 = const(0x23)
 _CTRL_REG5 = const(0x24)
-_CTRL_REG6 = const(0x25)
 _OUT_X_L = const(0x28)
 _FIFO_CTRL_REG = const(0x2E)
 _FIFO_SRC_REG = const(0x2F)
 _INT1_CFG = const(0x30)
+_INT1_SRC = const(0x31)
 _INT1_THS = const(0x32)
-_INT1_DURATION = const(0x33)
 _AUTO_INCREMENT = const(0x80)
 
 _LIS3DH = const(0x33)
 _STREAM = const(0x80)
 _OVERRUN = const(0x40)
 _LEVEL = const(0x1F)
-_THRESHOLD_MG = const(62)  # one step of INT1_THS at +-8 g
+_ACTIVE = const(0x40)
+_WAKE = const(2)  # steps of 62 mg at +-8 g, high-pass filtered: less than any fall begins with, more than noise
 
 RATE_HZ = const(50)
 DEPTH = const(32)  # samples that the FIFO holds: 640 ms
@@ -30,10 +30,11 @@ DEPTH = const(32)  # samples that the FIFO holds: 640 ms
 class LIS3DH:
     """50 Hz, +-8 g, high resolution, of which the FIFO keeps 10 bits (16 mg a step); axes as the chip has them.
 
-    INT1 rises when `watermark` samples wait. Raises OSError when there is no LIS3DH at `address`.
+    INT1 rises when more than `watermark` samples wait, and when the chip moves: from then on until `moved()` is asked. Who
+    sleeps till then still finds the movement's first sample in the FIFO. Raises OSError when there is no LIS3DH at `address`.
     """
 
-    def __init__(self, i2c, address=0x19, watermark=16):
+    def __init__(self, i2c, address=0x19, watermark=20):
         self._i2c = i2c
         self._address = address
         self._byte = bytearray(1)
@@ -45,11 +46,18 @@ class LIS3DH:
         if chip != _LIS3DH:
             raise OSError("the chip at I2C address 0x%02x is no LIS3DH: WHO_AM_I is 0x%02x, not 0x33" % (address, chip))
         self._write(_CTRL_REG1, 0x47)  # 50 Hz, all axes
+        self._write(_CTRL_REG2, 0x01)  # the high-pass filter feeds the interrupt only; samples stay unfiltered
         self._write(_CTRL_REG4, 0xA8)  # whole samples only (BDU), +-8 g, high resolution
-        self._write(_CTRL_REG3, 0x04)  # watermark on INT1
-        self._write(_CTRL_REG5, 0x40)  # FIFO on
+        self._write(_INT1_THS, _WAKE)
+        self._write(_INT1_CFG, 0x2A)  # any of the three axes above
+        self._write(_CTRL_REG3, 0x44)  # motion and watermark on INT1
+        self._write(_CTRL_REG5, 0x48)  # FIFO on; motion stays told until it is asked for
         self._write(_FIFO_CTRL_REG, 0)  # bypass empties what a restart left behind
         self._write(_FIFO_CTRL_REG, _STREAM | watermark)
+
+    def moved(self):
+        """Whether any axis has moved by more than 124 mg since this was last asked."""
+        return bool(self._read(_INT1_SRC) & _ACTIVE)
 
     def read_into(self, samples_mg):
         """Move the waiting samples, oldest first, into an array('h') or memoryview of int16 triplets; return how many.
@@ -66,14 +74,6 @@ class LIS3DH:
             for i in range(3 * n):
                 raw[i] >>= 2  # left-justified; 4 mg in the lowest of the 12 bits of high resolution
         return n
-
-    def wake_on_motion(self, threshold_mg=186, samples=2):
-        """Raise INT2 while any axis, high-pass filtered, exceeds `threshold_mg` (62 to 7874) for `samples` samples."""
-        self._write(_CTRL_REG2, 0x01)  # the filter feeds the interrupt only; samples stay unfiltered
-        self._write(_INT1_THS, max(1, min(127, threshold_mg // _THRESHOLD_MG)))
-        self._write(_INT1_DURATION, samples)
-        self._write(_INT1_CFG, 0x2A)  # any of the three axes above
-        self._write(_CTRL_REG6, 0x40)  # on INT2
 
     def _read(self, register):
         self._i2c.readfrom_mem_into(self._address, register, self._byte)

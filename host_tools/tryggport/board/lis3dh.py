@@ -1,18 +1,21 @@
 """ST LIS3DH accelerometer at register level (datasheet DocID17530 rev 2): output data rate, FIFO, INT1, in real time.
 
-Modelled: WHO_AM_I, CTRL_REG1...6, STATUS, OUT_X/Y/Z, FIFO_CTRL, FIFO_SRC, INT1 by data ready, watermark and overrun.
+Modelled: WHO_AM_I, CTRL_REG1...6, STATUS, OUT_X/Y/Z, FIFO_CTRL, FIFO_SRC, INT1 by data ready, watermark, overrun and motion (any
+high event, with the high-pass filter at its highest cut-off or without, latched or not; no INT1_DURATION).
 Other registers keep what is written to them.
 """
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 Sample = tuple[int, int, int]
 
-_STATUS, _WHO_AM_I, _CTRL1, _CTRL3, _CTRL4, _CTRL5, _CTRL6 = 0x07, 0x0F, 0x20, 0x22, 0x23, 0x24, 0x25
+_STATUS, _WHO_AM_I, _CTRL1, _CTRL2, _CTRL3, _CTRL4, _CTRL5, _CTRL6 = 0x07, 0x0F, 0x20, 0x21, 0x22, 0x23, 0x24, 0x25
+_INT1_CFG, _INT1_SRC, _INT1_THS = 0x30, 0x31, 0x32
 _STATUS_REG, _OUT, _OUT_END, _FIFO_CTRL, _FIFO_SRC = 0x27, 0x28, 0x2D, 0x2E, 0x2F
 _AUTO_INCREMENT = 0x80
 _FIFO_DEPTH = 32
@@ -22,6 +25,9 @@ _RESET_VALUES = {_WHO_AM_I: 0x33, 0x1E: 0x10, _CTRL1: 0x07}
 _LOW_POWER, _NORMAL, _HIGH_RESOLUTION = ((16, 32, 64, 192), 8), ((4, 8, 16, 48), 6), ((1, 2, 4, 12), 4)
 _FIFO_SHIFT = 6  # the FIFO holds 10 bits of each axis
 _BYPASS, _STOP_WHEN_FULL = 0, 1
+_HIGH_EVENTS, _ACTIVE, _LATCHED = 0x2A, 0x40, 0x08
+_THRESHOLD_MG = (16, 32, 62, 186)  # one step of INT1_THS at full scale 2, 4, 8, 16 g
+_HIGH_PASS = 1 / (1 + 2 * math.pi / 50)  # cut-off at a 50th of the data rate
 
 
 @dataclass(frozen=True)
@@ -76,6 +82,9 @@ class Lis3dh:
         self._since_s = 0.0
         self._taken = 0
         self._line = -1
+        self._before: Sample = (0, 0, 0)
+        self._passed = [0.0, 0.0, 0.0]
+        self._motion_source = 0
         self._update_line()
 
     @property
@@ -86,7 +95,7 @@ class Lis3dh:
     @property
     def next_sample_s(self) -> float | None:
         """When the next sample may move INT1; None when nothing can."""
-        if not self.rate_hz or not self._registers[_CTRL3] & 0x16:
+        if not self.rate_hz or not self._registers[_CTRL3] & 0x56:
             return None
         return self._since_s + (self._taken + 1) / self.rate_hz
 
@@ -117,7 +126,9 @@ class Lis3dh:
         due = int((self._now_s() - self._since_s) * rate + 1e-6)
         while self._taken < due:
             self._taken += 1
-            self._sample(self._encode(self._motion.at(self._since_s + self._taken / rate)))
+            moved = self._motion.at(self._since_s + self._taken / rate)
+            self._watch_motion(moved)
+            self._sample(self._encode(moved))
         self._update_line()
 
     @property
@@ -143,6 +154,19 @@ class Lis3dh:
             digits = [digit >> _FIFO_SHIFT - shift << _FIFO_SHIFT - shift for digit in digits]
         return b"".join((digit << shift).to_bytes(2, "little", signed=True) for digit in digits)
 
+    def _watch_motion(self, sample: Sample) -> None:
+        filtered = self._registers[_CTRL2] & 1
+        threshold = (self._registers[_INT1_THS] & 0x7F) * _THRESHOLD_MG[self._registers[_CTRL4] >> 4 & 3]
+        source = 0
+        for axis, (value, before) in enumerate(zip(sample, self._before, strict=True)):
+            self._passed[axis] = _HIGH_PASS * (self._passed[axis] + value - before)
+            if abs(self._passed[axis] if filtered else value) > threshold:
+                source |= 2 << 2 * axis
+        self._before = sample
+        source &= self._registers[_INT1_CFG] & _HIGH_EVENTS
+        if source or not self._registers[_CTRL5] & _LATCHED:
+            self._motion_source = source and source | _ACTIVE
+
     def _sample(self, raw: bytes) -> None:
         self._lost = self._lost or self._new
         self._new = True
@@ -158,7 +182,7 @@ class Lis3dh:
         self._overrun = self._overrun or len(self._fifo) == _FIFO_DEPTH
 
     def _set(self, register: int, value: int) -> None:
-        if register in (_STATUS, _WHO_AM_I, _STATUS_REG, _FIFO_SRC) or _OUT <= register <= _OUT_END:
+        if register in (_STATUS, _WHO_AM_I, _STATUS_REG, _FIFO_SRC, _INT1_SRC) or _OUT <= register <= _OUT_END:
             return
         before = self.rate_hz
         self._registers[register] = value
@@ -173,6 +197,9 @@ class Lis3dh:
             return (0x0F if self._new else 0) | (0xF0 if self._lost else 0)
         if register == _FIFO_SRC:
             return self._fifo_source()
+        if register == _INT1_SRC:
+            source, self._motion_source = self._motion_source, 0
+            return source
         if not _OUT <= register <= _OUT_END:
             return self._registers[register]
         current = self._fifo[0] if self._fifo else self._latest
@@ -197,7 +224,12 @@ class Lis3dh:
 
     def _update_line(self) -> None:
         enabled, source = self._registers[_CTRL3], self._fifo_source()
-        active = (enabled & 0x10 and self._new) or (enabled & 4 and source & 0x80) or (enabled & 2 and source & 0x40)
+        active = (
+            (enabled & 0x10 and self._new)
+            or (enabled & 4 and source & 0x80)
+            or (enabled & 2 and source & 0x40)
+            or (enabled & 0x40 and self._motion_source)
+        )
         line = bool(active) ^ bool(self._registers[_CTRL6] & 2)
         if line != self._line:
             self._line = line

@@ -12,7 +12,9 @@ from tryggport import paths
 
 
 def command(
-    name: Annotated[str | None, typer.Argument(help="latency, memory, sign, mqtt or journal; none: all.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="latency, memory, sign, mqtt, falls or journal; none: all.")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the named one as JSON.")] = False,
 ) -> None:
     """Measure. Without a name, everything, into tests/bench/results.md."""

@@ -16,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bar
 from rich.table import Table
 
+from tryggport import texts
 from tryggport.errors import TryggError
 from tryggport.falls import evaluate as evaluation
 from tryggport.falls import evidence, recordings, report, train
@@ -38,17 +39,24 @@ def evaluate(
     loso: Annotated[
         bool, typer.Option("--loso", help="Also train anew without each subject, and measure on that subject.")
     ] = False,
+    sensors: Annotated[
+        bool,
+        typer.Option("--sensors", help="Also measure what slower, narrower and worse sensors would have recorded."),
+    ] = False,
     report_file: Annotated[
         Path | None, typer.Option("--report", metavar="FILE.html", help="Write a report that any browser shows.")
     ] = None,
+    language: Annotated[str, typer.Option("--lang", help="Language of the report: nb or en.")] = "en",
     json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
 ) -> None:
     """Feed every recorded trial to the firmware's detector in the real MicroPython, and count what it reports."""
+    words = texts.translator(language)
     recorded = recordings.load(_folder(data))
     with _bar() as progress:
-        found = evaluation.evaluate(recorded, loso=loso, curves=report_file is not None, progress=progress)
+        curves = report_file is not None
+        found = evaluation.evaluate(recorded, loso=loso, curves=curves, other_sensors=sensors, progress=progress)
     if report_file:
-        report_file.write_text(report.html(found, recorded))
+        report_file.write_text(report.html(found, recorded, words), encoding="utf-8")
     if json:
         print(jsonlib.dumps(found.table()))
     else:
@@ -92,6 +100,14 @@ def train_(
     trees = train.fit([example for found in (*sets, known) for example in found])
     train.write(trees, train.THRESHOLD, target)
     print(f"Wrote {len(trees)} bytes of trees to {target}.")
+    if known:
+        alarms = [score >= train.THRESHOLD for score in train.leave_homes_out(sets, known)]
+        told = [(e.fall, alarm) for e, alarm in zip(known, alarms, strict=True)]
+        falls, others = told.count((True, True)), told.count((False, True))
+        print(
+            f"In homes left out: {falls} of {sum(e.fall for e in known)} real falls are still reported, "
+            f"and {others} of {sum(not e.fall for e in known)} false alarms."
+        )
 
 
 def _folder(data: Path | None) -> Path:
@@ -120,11 +136,13 @@ def _show(found: evaluation.Evaluation) -> None:
         delays = f"{delay['median'] / 1000:.1f} s, {delay['max'] / 1000:.1f} s" if delay else "-"
         row = (str(told[key] if told[key] is not None else "-") for key in ("falls", "se", "adls", "sp", "fa_per_h"))
         table.add_row(name, *row, delays)
-        if group.loso:
-            told = group.loso.table()
-            table.add_row("  unseen subjects", "", str(told["se"]), "", str(told["sp"]), str(told["fa_per_h"]), "")
+        others = {"unseen subjects": group.unseen.figures} if group.unseen else {}
+        for what, figures in (others | group.sensors).items():
+            told = figures.table()
+            table.add_row(f"  {what}", "", str(told["se"]), "", str(told["sp"]), str(told["fa_per_h"]), "")
     console = Console()
     console.print(table)
+    english = texts.translator("en")
     for name, why in found.refused.items():
-        console.print(f"{name}: not measured. {why}")
-    console.print(report.CAVEAT)
+        console.print(f"{name}: not measured. {why.told(english)}")
+    console.print(report.caveat(english))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-_SISFALL = {
+from tryggport.texts import Words
+
+SISFALL = {
     "D01": "walking slowly",
     "D02": "walking quickly",
     "D03": "jogging slowly",
@@ -39,9 +41,28 @@ _SISFALL = {
     "F15": "faint while sitting, sideways",
 }
 
+UMAFALL = {
+    "ADL_Aplausing": "clapping",
+    "ADL_Bending": "bending down",
+    "ADL_GoDownstairs": "down the stairs",
+    "ADL_GoUpstairs": "up the stairs",
+    "ADL_HandsUp": "raising the hands",
+    "ADL_Hopping": "hopping",
+    "ADL_Jogging": "jogging",
+    "ADL_LyingDown_OnABed": "lying down on a bed",
+    "ADL_MakingACall": "making a call",
+    "ADL_OpeningDoor": "opening a door",
+    "ADL_Sitting_GettingUpOnAChair": "sitting down and getting up",
+    "ADL_Walking": "walking",
+    "Fall_backwardFall": "fall backward",
+    "Fall_forwardFall": "fall forward",
+    "Fall_lateralFall": "fall sideways",
+}
+_SETS = {"sisfall": SISFALL, "umafall": UMAFALL}
 
-def described(set_: str, activity: str) -> str:
-    """The activity with what its code means, where the code is known."""
-    if set_ == "sisfall" and activity in _SISFALL:
-        return f"{activity} {_SISFALL[activity]}"
-    return activity.replace("_", " ")
+
+def described(set_: str, activity: str, _: Words) -> str:
+    """What the code of an activity means, and the code; the code alone where nothing is known of it."""
+    meaning = _SETS.get(set_, {}).get(activity)
+    code = activity.replace("_", " ")
+    return f"{_(meaning)} ({code})" if meaning and set_ == "sisfall" else _(meaning) if meaning else code

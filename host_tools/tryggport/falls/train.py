@@ -22,6 +22,8 @@ DIRECTIONS = (1, 1, 1, 1, 1, 1, -1)  # only restlessness after the impact speaks
 THRESHOLD = -128  # half of log-odds towards finding more: a missed fall costs more than a false alarm
 COPIES = 3  # of each recording as other sensors would have made it
 _SPAWN = multiprocessing.get_context("spawn")  # forking a process that has threads is not safe
+_PARTS = 10
+_LEARNT_PAST = 25
 UNSEEN = -(1 << 15)  # score of a trial in which nothing was ever scored
 
 
@@ -32,17 +34,17 @@ class Example:
     person: str
     row: Row
     fall: bool
-    impact: bool  # the highest peak of the trial
+    learn: bool  # one to learn from: of a fall only the impact, and none whose wearer was not known for a second before
 
 
 def examples(trials: Sequence[Trial], outcomes: Sequence[Outcome]) -> list[Example]:
     """One example for each peak that the detector scored; outcome i belongs to trial i."""
     found = []
     for index, (trial, outcome) in enumerate(zip(trials, outcomes, strict=True)):
-        highest = max((features[0] for features in outcome.candidates), default=0)
-        for features in outcome.candidates:
-            row, impact = byte_row(features), features[0] == highest
-            found.append(Example(index, trial.group, trial.person, row, trial.fall, impact))
+        highest = max((peak for peak, *_, past in outcome.candidates if past >= _LEARNT_PAST), default=0)
+        for candidate in outcome.candidates:
+            learn = candidate[-1] >= _LEARNT_PAST and (not trial.fall or candidate[0] == highest)
+            found.append(Example(index, trial.group, trial.person, byte_row(candidate), trial.fall, learn))
     return found
 
 
@@ -70,7 +72,7 @@ def _other(recording: Recording, seed: int) -> Recording:
 
 def fit(found: Iterable[Example]) -> bytes:
     """Trees from the impacts of falls against every peak of everyday activities."""
-    used = [e for e in found if e.impact or not e.fall]
+    used = [e for e in found if e.learn]
     counts = Counter((e.group, e.fall) for e in used)
     weights = [len(used) / (counts[e.group, e.fall] * len(counts)) for e in used]
     return grow([e.row for e in used], [e.fall for e in used], weights, DIRECTIONS)
@@ -91,7 +93,7 @@ def leave_one_subject_out(
     people = sorted({trial.person for trial in trials})
     scores = [UNSEEN] * len(trials)
     with ProcessPoolExecutor(mp_context=_SPAWN) as pool:
-        for person, trees in zip(people, pool.map(_without, people, repeat(sets)), strict=True):
+        for person, trees in zip(people, pool.map(_without, [{p} for p in people], repeat(sets)), strict=True):
             for e in sets[0]:
                 if e.person == person:
                     scores[e.trial] = max(scores[e.trial], score(e.row, trees))
@@ -99,8 +101,21 @@ def leave_one_subject_out(
     return scores
 
 
-def _without(person: str, sets: Sequence[Sequence[Example]]) -> bytes:
-    return fit(e for found in sets for e in found if e.person != person)
+def leave_homes_out(sets: Sequence[Sequence[Example]], real: Sequence[Example]) -> list[int]:
+    """The score of each real verdict, by trees that learnt from the rest but never saw its home; homes are left out in ten parts."""
+    homes = sorted({e.person for e in real})
+    parts = [set(homes[i::_PARTS]) for i in range(min(_PARTS, len(homes)))]
+    scores = [UNSEEN] * len(real)
+    with ProcessPoolExecutor(mp_context=_SPAWN) as pool:
+        for part, trees in zip(parts, pool.map(_without, parts, repeat([*sets, real])), strict=True):
+            for i, e in enumerate(real):
+                if e.person in part:
+                    scores[i] = score(e.row, trees)
+    return scores
+
+
+def _without(people: set[str], sets: Sequence[Sequence[Example]]) -> bytes:
+    return fit(e for found in sets for e in found if e.person not in people)
 
 
 def write(trees: bytes, threshold: int, path: Path) -> None:
