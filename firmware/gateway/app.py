@@ -46,7 +46,7 @@ class App:
         self.connects = 0
         self.kid = cose.kid(p256.public_key(config.sign_key))
         self.uplink = Uplink(config.gateway, journal, client, self.sign_steps, config.receipt_keys, clock, self.home)
-        self.uplink.on_first_time = lambda: self.record(kinds.CLOCK)
+        clock.on_change = self.clock_changed
         self.uplink.on_fault = self.outcome_fault
         client.will = self.will
         client.on_message = self.uplink.message
@@ -78,6 +78,9 @@ class App:
             self.home.cancelled(seq, self.clock.uptime_ms())
             self.show()
 
+    def clock_changed(self, before_ms):
+        self.record(kinds.CLOCK, data=before_ms and {kinds.DATA_OLD_UTC_MS: before_ms})
+
     def outcome_fault(self, outcome):
         fault = kinds.FAULT_CONFLICT if outcome == kinds.OUTCOME_CONFLICT else kinds.FAULT_QUARANTINED
         self.fault(fault)
@@ -107,6 +110,7 @@ class App:
     def connected(self, session_present):
         step("connected")
         log("mqtt: connected %d" % self.connects)
+        self.clock.back_ms = None
         self.home.online = True
         self.show()
         self.uplink.connected()
@@ -115,8 +119,8 @@ class App:
     def disconnected(self, reason):
         from gateway import advice
 
-        log("mqtt: " + advice.sentence(reason))
-        _forget("gateway.advice")
+        advice.failed(self, reason, log)
+        _forget("gateway.advice", "gateway.sntp")
         self.home.online = False
         self.show()
 

@@ -51,6 +51,7 @@ DATA_PREVIOUS_EPOCH = const(9)
 DATA_PREVIOUS_NEXT_SEQ = const(10)
 DATA_FIRMWARE = const(11)
 DATA_ALARMS = const(12)
+DATA_OLD_UTC_MS = const(13)
 
 # code: (name, is an alarm, severity, rank in a full journal)
 KINDS = {

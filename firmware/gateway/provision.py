@@ -47,6 +47,7 @@ def commit(gateway):
         _say({"error": str(e)})
         return
     settings.put_in_force()
+    _store().remove("floor")  # the time of provisioning takes its place: the one who holds the cable is trusted
     _say(
         {
             "gateway": gateway,

@@ -2,7 +2,7 @@
 
 Config payload, COSE_Sign1 by a key with the role *configuration*, aad b"trygg/1/config":
 {1: gateway, 2: version, 3: [[broker host, port]..], 4: provisioned UTC ms, 5: grace of a fall ms, 6: sensor placement,
- 7: location of the gateway (SCAIP lco), 8: heartbeat s}."""
+ 7: location of the gateway (SCAIP lco), 8: heartbeat s, ? 9: [[time server host, port]..]}."""
 
 import os
 from collections import namedtuple
@@ -23,8 +23,8 @@ class SettingsError(ValueError):
     """The gateway cannot work with what it was given; the text says what to do."""
 
 
-# A plain tuple: it does not keep this module in memory. brokers: [(host, port)]; receipt_keys: {kid: public65}; sign_key:
-# 32 bytes.
+# A plain tuple: it does not keep this module in memory. brokers, time_servers: [(host, port)]; receipt_keys: {kid: public65};
+# sign_key: 32 bytes.
 Settings = namedtuple(
     "Settings",
     (
@@ -36,6 +36,7 @@ Settings = namedtuple(
         "placement",
         "location",
         "heartbeat_s",
+        "time_servers",
         "receipt_keys",
         "sign_key",
     ),
@@ -53,7 +54,9 @@ def read(folder, store):
         _, payload = cose.verify1(files["config.cbor"], _CONFIG_AAD, trust.keys(identity.CONFIGURATION))
         config = cbor.decode(payload)
         fields = [config[key] for key in range(1, 9)]
-        fields[2] = [(host, port) for host, port in fields[2]]
+        fields.append(config.get(9, ()))
+        for i in (2, 8):
+            fields[i] = [(host, port) for host, port in fields[i]] or ()
     except (ValueError, KeyError, TypeError) as e:
         raise SettingsError("trust list or configuration refused (%s): provision the gateway again" % e)
     sign_key, tls_key = store.get(identity.SIGN_KEY), store.get(identity.TLS_KEY)

@@ -47,13 +47,13 @@ class Uplink:
         self._home = home
         self._fresh = []
         self._in_flight = {}  # seq: ticks_ms at which it is pending again
+        self._answered = None  # deadline of an event in flight that the receipt answers
         self._envelopes = 0
         self._hold_until = None  # retry_later: ticks_ms before which no backlog is sent
         self._wake = asyncio.Event()
         self._receipts = []
         self._receipt_came = asyncio.Event()
         self.refused_receipts = 0
-        self.on_first_time = None  # called when the first receipt of this boot has told the time
         self.on_fault = None  # called with OUTCOME_CONFLICT or OUTCOME_QUARANTINED
 
     def fresh(self, seq, payload, alarm):
@@ -207,11 +207,13 @@ class Uplink:
         for first, last, digest in ranges:
             if not first <= last < self._journal.next_seq or self._digest(first, last) != digest:
                 raise ValueError("digest")
+        self._answered = None
         for first, last, _ in ranges:
             step("receipt", first)
             self._settle(first, last, outcome)
-        if self._clock.receipt_time(utc_ms) and self.on_first_time:
-            self.on_first_time()
+        if self._answered is not None:  # or it may have waited at the broker (TP-WIR-022)
+            left_ms = time.ticks_diff(self._answered, time.ticks_ms())
+            self._clock.receipt_time(utc_ms, max(0, _NO_RECEIPT_MS - left_ms))
         if outcome == OUTCOME_RETRY_LATER:
             wait_ms = min(receipt.get(6, _NO_RECEIPT_MS), _RETRY_LATER_MAX_MS)
             self._hold_until = time.ticks_add(time.ticks_ms(), wait_ms)
@@ -225,7 +227,7 @@ class Uplink:
             self._journal.settle(first, last)
             step("settle.end", last)
             for seq in range(first, last + 1):
-                self._in_flight.pop(seq, None)
+                self._answered = self._in_flight.pop(seq, self._answered)
         now_ms = self._clock.uptime_ms()
         for seq in range(first, last + 1):
             if not self._home.knows(seq):

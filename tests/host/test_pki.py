@@ -6,7 +6,7 @@ import shutil
 import stat
 import subprocess
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -177,6 +177,39 @@ def test_bad_requests_are_refused(folder):
     assert pki.show(folder)["gateways"] == []
 
 
+@pytest.mark.parametrize(("name", "issuer"), [("broker", "root"), ("reception", "device-ca")])
+def test_TP_WIR_046_renewing_makes_one_certificate_for_the_same_key_and_touches_nothing_else(folder, name, issuer):
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    old = certificate(folder / f"{name}.pem")
+    end = pki.renew(folder, name)
+    after = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    assert {path for path in after if after[path] != before.get(path)} == {folder / f"{name}.pem"}
+    renewed = certificate(folder / f"{name}.pem")
+    renewed.verify_directly_issued_by(certificate(folder / f"{issuer}.pem"))
+    assert renewed.not_valid_before_utc == certificate(folder / f"{issuer}.pem").not_valid_before_utc
+    assert renewed.not_valid_after_utc == end > datetime.now(UTC) + timedelta(days=3650)
+    assert renewed.serial_number != old.serial_number
+    assert (renewed.subject, point(renewed.public_key())) == (old.subject, point(old.public_key()))
+    assert [e.value for e in renewed.extensions] == [e.value for e in old.extensions]
+
+
+def test_renewing_can_add_a_name_and_says_what_is_wrong(folder, tmp_path):
+    pki.renew(folder, "broker", ["second.example.org", "localhost"])
+    names = certificate(folder / "broker.pem").extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert names.get_values_for_type(x509.DNSName) == ["localhost", "mqtt.example.org", "second.example.org"]
+    assert [str(a) for a in names.get_values_for_type(x509.IPAddress)] == ["127.0.0.1", "192.0.2.7"]
+    for wrong in ("root", "device-ca", "gateways", "../broker"):
+        with pytest.raises(TryggError, match=f"There is no certificate {wrong} to renew. Say broker or reception."):
+            pki.renew(folder, wrong)
+    with pytest.raises(TryggError, match="does not exist"):
+        pki.renew(tmp_path / "none", "broker")
+    locked = tmp_path / "locked"
+    pki.init(locked, passphrase=b"correct horse")
+    with pytest.raises(TryggError, match="is encrypted"):
+        pki.renew(locked, "broker")
+    assert pki.renew(locked, "broker", passphrase=b"correct horse") > datetime.now(UTC)
+
+
 def test_a_passphrase_locks_the_keys_of_the_CAs(tmp_path):
     folder = tmp_path / "pki"
     pki.init(folder, passphrase=b"correct horse")
@@ -223,6 +256,10 @@ def test_the_command_line_makes_and_shows_a_PKI(tmp_path):
     assert [c["name"] for c in report["certificates"]] == ["root", "device-ca", "broker", "reception"]
     assert [k["roles"] for k in report["trust"]["keys"]] == [1, 8]
     assert "root        key" in run("show", "--dir", folder)[1]
+    assert run("renew", "broker", "--dir", folder)[0] == 1, "the key of the root is encrypted"
+    code, out, _ = run("renew", "broker", "--dir", folder, "--passphrase-file", secret)
+    assert code == 0 and out.startswith(f"{folder / 'broker'}.pem holds until 203")
+    assert run("renew", "root", "--dir", folder)[0] == 2
     assert run("init", "--dir", folder) == (
         1, "", f"tryggport: There is a PKI in {folder} already.\n  Nothing was overwritten. Name another folder.\n"
     )  # fmt: skip

@@ -113,6 +113,16 @@ def test_a_key_of_the_wrong_kind(tmp_path: Path, keys: Path, blank: VirtualBoard
             ("--sensor", "wrist"),
             "tryggport: A fall sensor cannot be worn at the wrist.\n  Choose waist, pocket or pendant.\n",
         ),
+        (
+            "home-0001",
+            ("--time-server", "ntp.example.no:x"),
+            "tryggport: 'ntp.example.no:x' is not HOST:PORT.\n  For example: --broker alarm.example.no:8883\n",
+        ),
+        (
+            "home-0001",
+            ("--time-server", "a.example") * 5,
+            "tryggport: A gateway asks at most 4 time servers.\n  One or three is best.\n",
+        ),
     ],
 )
 def test_options_that_make_no_sense(keys: Path, gateway: str, more: tuple[str, ...], said: str) -> None:

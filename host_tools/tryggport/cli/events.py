@@ -8,7 +8,10 @@ from typing import Annotated
 import typer
 
 from tryggport.cli.reception import DEFAULT_DB, AsJson, DatabaseUrl, local_time
-from tryggport.reception import open_database, views
+from tryggport.reception import dating, open_database, views
+
+# What stands before the time of an event.
+AT = {dating.CLOCK: "", dating.ABOUT: "about", dating.BETWEEN: "before", dating.BEFORE: "before"}
 
 app = typer.Typer(no_args_is_help=True, help="Look at what gateways have reported.")
 
@@ -31,7 +34,13 @@ def list_events(
         print(json.dumps(found, indent=2))
         return
     for event in found:
-        case = f"case {event['case']}" if event["case"] else ""
         test = " (test)" if event["test"] else ""
         what = f"{event['kind']} {event['state']}{test}"
-        print(f"{local_time(event['received_ms'])}  {event['gateway']:24}  {event['seq']:6}  {what:28}  {case}")
+        notes = [f"case {event['case']}"] if event["case"] else []
+        happened = event["happened"]
+        if happened["how"] == dating.BETWEEN:
+            notes.append(f"after {local_time(happened['earliest_ms'])}")
+        if happened["utc_refused"]:
+            notes.append(f"its clock said {local_time(event['utc_ms'])}: not believed")
+        when = f"{AT[happened['how']]:>6} {local_time(happened['latest_ms'])}"
+        print(f"{when}  {event['gateway']:24}  {event['seq']:6}  {what:28}  {', '.join(notes)}".rstrip())

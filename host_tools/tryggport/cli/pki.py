@@ -33,6 +33,22 @@ def init(
 
 
 @app.command()
+def renew(
+    name: Annotated[str, typer.Argument(help="Whose certificate: broker or reception.")],
+    folder: Folder,
+    broker_name: Annotated[
+        list[str] | None, typer.Option("--broker-name", help="One more name or address of the broker; may be repeated.")
+    ] = None,
+    passphrase_file: Annotated[
+        Path | None, typer.Option("--passphrase-file", help="Its first line opens the key of the CA that issues it.")
+    ] = None,
+) -> None:
+    """Make a new certificate for the same key. Gateways need nothing, not even those that were off for years."""
+    end = pki.renew(folder, name, broker_name or (), files.read_passphrase(passphrase_file))
+    print(f"{folder / name}.pem holds until {end:%Y-%m-%d}. Copy it to where it is used, and start the {name} anew.")
+
+
+@app.command()
 def show(folder: Folder, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """Show certificates, until when they hold, which keys sign receipts, and the gateways."""
     report = pki.show(folder)

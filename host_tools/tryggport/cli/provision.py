@@ -13,6 +13,8 @@ from tryggport.devices.provision import Placement, provision
 from tryggport.errors import TryggError
 from tryggport.pki import files
 
+NTP_PORT = 123
+
 
 def command(
     gateway: Annotated[str, typer.Argument(help="The gateway's id: 4 to 24 of a-z, 0-9 and -.")],
@@ -28,6 +30,13 @@ def command(
         str, typer.Option("--sensor", help="Where the fall sensor is worn: waist, pocket or pendant.")
     ] = "waist",
     location: Annotated[int, typer.Option("--location", min=0, max=999, help="SCAIP location code; 2 is home.")] = 2,
+    time_server: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--time-server",
+            help="HOST[:PORT] of a time server (SNTP), asked when the gateway's clock is too old to be let in; up to four times.",
+        ),
+    ] = None,
     passphrase_file: Annotated[
         Path | None, typer.Option(help="File with the passphrase of the device CA's key.")
     ] = None,
@@ -35,7 +44,10 @@ def command(
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Make keys on the gateway, certify them, and hand over trust and settings. Harmless to run again."""
-    placement = Placement(gateway, tuple(_endpoint(text) for text in broker), grace_s * 1000, sensor, location)
+    placement = Placement(
+        gateway, tuple(_endpoint(text) for text in broker), grace_s * 1000, sensor, location,
+        time_servers=tuple(_endpoint(text if ":" in text else f"{text}:{NTP_PORT}") for text in time_server or ()),
+    )  # fmt: skip
     passphrase = files.read_passphrase(passphrase_file)
     with Console(stderr=True).status("Provisioning ...") as status:
         report = provision(

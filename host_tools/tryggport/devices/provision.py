@@ -21,13 +21,15 @@ from tryggport.pki import authority, files
 from tryggport.wire import cbor
 from tryggport.wire.envelope import SigningKey
 
+MAX_TIME_SERVERS = 4
 SENSORS = ("waist", "pocket", "pendant")
 CONFIG_AAD = "trygg/1/config"
 
 
 @dataclass(frozen=True)
 class Placement:
-    """Where and how a gateway is to work. `brokers`: (host, port), the first is preferred; `location`: SCAIP lco (2 = home)."""
+    """Where and how a gateway is to work. `brokers`: (host, port), the first is preferred; `location`: SCAIP lco (2 = home);
+    `time_servers`: (host, port), at most four, more than half of which must agree."""
 
     gateway: str
     brokers: tuple[tuple[str, int], ...]
@@ -35,6 +37,7 @@ class Placement:
     sensor: str = "waist"
     location: int = 2
     heartbeat_s: int = 300
+    time_servers: tuple[tuple[str, int], ...] = ()
 
 
 def provision(
@@ -51,6 +54,10 @@ def provision(
             f"A fall sensor cannot be worn at the {placement.sensor}.",
             f"Choose {', '.join(SENSORS[:-1])} or {SENSORS[-1]}.",
             usage=True,
+        )
+    if len(placement.time_servers) > MAX_TIME_SERVERS:
+        raise TryggError(
+            f"A gateway asks at most {MAX_TIME_SERVERS} time servers.", "One or three is best.", usage=True
         )
     settings = _common_files(placement, pki_folder)
     with Link(port) as link:
@@ -101,6 +108,8 @@ def _common_files(placement: Placement, folder: Path) -> dict[str, bytes]:
         7: placement.location,
         8: placement.heartbeat_s,
     }
+    if placement.time_servers:
+        config[9] = [list(server) for server in placement.time_servers]
     return {
         "root.pub": authority.point(public),
         "trust.cbor": files.read(folder / files.TRUST_LIST),

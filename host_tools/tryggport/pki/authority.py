@@ -85,6 +85,33 @@ def issue_broker(folder: Path, root: Issuer, names: Names, life: timedelta = SER
     _save(folder, files.BROKER, *_new_certificate(root, names, ExtendedKeyUsageOID.SERVER_AUTH, life=life))
 
 
+def renew(
+    folder: Path,
+    name: str,
+    broker_names: Sequence[str] = (),
+    passphrase: bytes | None = None,
+    life: timedelta = SERVICE_LIFE,
+) -> datetime:
+    """A new certificate for the key of `broker` or `reception`, for the same names and any more; returns its last second.
+
+    Nothing else changes, and it begins when its issuer does: a gateway whose clock is years behind takes it all the same.
+    `passphrase`: of the root for the broker, of the device CA for the reception.
+    """
+    issuers = {files.BROKER: files.ROOT, files.RECEPTION: files.DEVICE_CA}
+    if name not in issuers:
+        raise TryggError(f"There is no certificate {name} to renew.", f"Say {' or '.join(issuers)}.", usage=True)
+    old = files.load_certificate(folder / f"{name}.pem")
+    key = old.public_key()
+    if not isinstance(key, ec.EllipticCurvePublicKey):
+        raise TryggError(f"The certificate {name} has no P-256 key.")
+    names = Names(_common_name(old), _unique((*_host_names(old), *broker_names)))
+    purpose = next(iter(old.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value))
+    end = datetime.now(UTC).replace(microsecond=0) + life
+    renewed = sign_leaf(load_issuer(folder, issuers[name], passphrase), names, key, purpose, end)
+    files.write_over(folder / f"{name}.pem", pem(renewed))
+    return end
+
+
 def trust_list(
     root: ec.EllipticCurvePrivateKey, version: int, keys: Sequence[tuple[ec.EllipticCurvePublicKey, int]]
 ) -> bytes:
@@ -221,6 +248,18 @@ def _alternative_names(names: Names) -> x509.SubjectAlternativeName:
                 raise TryggError(f"{host!r} is not a host name or address.", usage=True) from None
             found.append(x509.DNSName(host))
     return x509.SubjectAlternativeName(found)
+
+
+def _common_name(certificate: x509.Certificate) -> str:
+    return str(certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value)
+
+
+def _host_names(certificate: x509.Certificate) -> list[str]:
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return []
+    return [str(name.value) for name in names]
 
 
 def _unique(hosts: Sequence[str]) -> tuple[str, ...]:

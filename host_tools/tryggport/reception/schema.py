@@ -91,6 +91,21 @@ Index(
     postgresql_where=text("alarm AND state = 2 AND case_id IS NULL"),
 )
 
+# What ties a boot's uptime to UTC; dating.py says how. `tied_at_ms`: uptime of the event that said `base_ms`, the UTC at uptime 0.
+# `latest_ms`: what that UTC is at the latest, by when the events were received; `last_ms`: the highest uptime of an event.
+boots = Table(
+    "boots",
+    metadata,
+    Column("gateway", String(24), primary_key=True),
+    Column("epoch", LargeBinary(8), primary_key=True),
+    Column("boot", BigInteger, primary_key=True),
+    Column("tie", Integer, nullable=False),
+    Column("tied_at_ms", BigInteger, nullable=False),
+    Column("base_ms", BigInteger),
+    Column("latest_ms", BigInteger, nullable=False),
+    Column("last_ms", BigInteger, nullable=False),
+)
+
 # Other bytes under an identity that is taken (TP-WIR-014).
 conflicts = Table(
     "conflicts",

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
+from tryggport.reception import dating
 from tryggport.reception.database import Database
 from tryggport.reception.presence import keep_status
 from tryggport.reception.schema import conflicts, events, outbox, refusals, unreadable
@@ -106,6 +107,8 @@ def _store(tx: Connection, arrivals: Sequence[Arrival], at_ms: int) -> list[Sett
             rows[arrival.identity] = _event_row(arrival, arrival.identity, at_ms)
     new = _insert_new(tx, list(rows.values()))
     hashes = {identity: row["sha256"] for identity, row in rows.items()} | _stored_hashes(tx, rows.keys() - new)
+    known = ((arrival.identity, _event(arrival)) for arrival in arrivals)
+    dating.note(tx, [event for identity, event in known if event and identity in new], at_ms)
     fresh: list[Fresh] = []
     outcomes: dict[tuple[Identity, bytes], int] = {}
     for arrival in arrivals:

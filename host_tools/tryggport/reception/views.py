@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from sqlalchemy import func, select
 
+from tryggport.reception import dating
 from tryggport.reception.cases import kind_name
 from tryggport.reception.database import Database
 from tryggport.reception.schema import conflicts, events, refusals, statuses, unreadable
@@ -15,12 +17,14 @@ from tryggport.wire.fields import PayloadError
 
 
 def list_events(database: Database, gateway: str | None = None, limit: int = 100) -> list[dict[str, Any]]:
-    """The latest events, newest first, with all that their bytes say."""
+    """The latest events, newest first, with all that their bytes say and when each happened as far as can be told (dating.py)."""
     query = select(events).order_by(events.c.id.desc()).limit(limit)
     if gateway is not None:
         query = query.where(events.c.gateway == gateway)
     with database.read() as tx:
-        return [_shown(row._mapping) for row in tx.execute(query)]
+        rows = tx.execute(query).all()
+        boots = dating.boots_of(tx, {(row.gateway, row.epoch) for row in rows})
+    return [_shown(row._mapping, boots) for row in rows]
 
 
 def overview(database: Database) -> dict[str, Any]:
@@ -40,7 +44,7 @@ def overview(database: Database) -> dict[str, Any]:
 _COUNTED = (events, conflicts, unreadable)
 
 
-def _shown(row: Any) -> dict[str, Any]:
+def _shown(row: Any, boots: dict[tuple[str, bytes, int], dating.Boot]) -> dict[str, Any]:
     shown: dict[str, Any] = {
         "gateway": row["gateway"],
         "epoch": row["epoch"].hex(),
@@ -55,8 +59,10 @@ def _shown(row: Any) -> dict[str, Any]:
     try:
         event = Event.from_bytes(row["encoded"])
     except PayloadError:
-        return shown | {"encoded": row["encoded"].hex()}
+        return shown | {"encoded": row["encoded"].hex(), "happened": asdict(dating.unknown(row["received_ms"]))}
+    boot = boots.get((event.gateway, event.epoch, min(event.boot, dating.COLUMN_MAX)))
     return shown | {
+        "happened": asdict(dating.happened(event, row["received_ms"], boot)),
         "utc_ms": event.utc_ms,
         "quality": kinds.QUALITIES[event.quality],
         "boot": event.boot,

@@ -51,6 +51,7 @@ DATA_PREVIOUS_EPOCH = 9
 DATA_PREVIOUS_NEXT_SEQ = 10
 DATA_FIRMWARE = 11
 DATA_ALARMS = 12
+DATA_OLD_UTC_MS = 13
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ KINDS = {
 OUTCOMES = {0: "stored", 1: "duplicate", 2: "conflict", 3: "raw", 4: "quarantined", 5: "retry_later", 6: "handed_over", 7: "taken", 8: "closed"}
 STATES = {0: "raised", 1: "updated", 2: "cleared"}
 QUALITIES = {0: "never", 1: "holdover", 2: "synced"}
-DATA = {1: "cause", 2: "first", 3: "last", 4: "fault", 5: "task", 6: "evidence", 7: "verdict", 8: "grace_ms", 9: "previous_epoch", 10: "previous_next_seq", 11: "firmware", 12: "alarms"}
+DATA = {1: "cause", 2: "first", 3: "last", 4: "fault", 5: "task", 6: "evidence", 7: "verdict", 8: "grace_ms", 9: "previous_epoch", 10: "previous_next_seq", 11: "firmware", 12: "alarms", 13: "old_utc_ms"}
 SIGNALS = {
     "idle": Signal("idle", 0, 0, 0, 0, 0, 0, 0, "All is well", "Alt er i orden"),
     "no_contact": Signal("no_contact", 1, 1, 100, 4900, 0, 0, 0, "No contact with the alarm centre", "Ikke kontakt med alarmmottaket"),
