@@ -10,6 +10,7 @@ from array import array
 from micropython import const
 
 from gateway import VERSION, cbor, cose, kinds, p256
+from gateway.bounds import SECOND_PATH_MS, SWITCH_MS
 from gateway.event import Recorder
 from gateway.home import Home
 from gateway.trace import step
@@ -29,7 +30,7 @@ def log(text):
 class App:
     """`config`: settings.Settings · `buttons`: help, cancel · `mains`: input, 0 without mains · `accelerometer`: I2C bus, address, INT1."""
 
-    def __init__(self, config, buttons, mains, accelerometer, lamp, watch, clock, journal, client):
+    def __init__(self, config, buttons, mains, accelerometer, lamp, watch, clock, journal, client, paths):
         self.config = config
         self.help, self.cancel = buttons
         self.mains = mains
@@ -40,6 +41,7 @@ class App:
         self.clock = clock
         self.journal = journal
         self.client = client
+        self.paths = paths
         self.home = Home()
         self.recorder = Recorder(config.gateway, journal, clock)
         self.fall_seq = None
@@ -48,6 +50,8 @@ class App:
         self.uplink = Uplink(config.gateway, journal, client, self.sign_steps, config.receipt_keys, clock, self.home)
         clock.on_change = self.clock_changed
         self.uplink.on_fault = self.outcome_fault
+        self.uplink.on_refused = self.refused
+        self.uplink.on_proof = lambda: self.move("on_proof")
         client.will = self.will
         client.on_message = self.uplink.message
         client.on_connect = self.connected
@@ -55,14 +59,16 @@ class App:
 
     # What happened.
 
-    def record(self, kind, state=kinds.STATE_RAISED, **what):
-        """Journals an event, hands it to the uplink, shows it in the home. Returns its seq."""
+    def record(self, kind, state=kinds.STATE_RAISED, first=False, **what):
+        """Journals an event, hands it to the uplink, which sends it ahead of a backlog if it is an alarm or to be `first`, and
+        shows it in the home. Returns its seq."""
         seq, payload, alarm = self.recorder.record(kind, state, **what)
         log("journal: %s %d seq=%d" % (kinds.KINDS[kind][0], state, seq))
         if alarm and state == kinds.STATE_RAISED:
+            self.paths.switch_ms = SWITCH_MS  # the patience of older ones does not count
             self.home.raised(seq, kind, self.clock.uptime_ms())
             self.show()
-        self.uplink.fresh(seq, payload, alarm)
+        self.uplink.fresh(seq, payload, alarm, first)
         return seq
 
     def help_pressed(self):
@@ -109,20 +115,45 @@ class App:
 
     def connected(self, session_present):
         step("connected")
-        log("mqtt: connected %d" % self.connects)
+        log("mqtt: connected %d, path %d" % (self.connects, self.paths.path))
         self.clock.back_ms = None
         self.home.online = True
         self.show()
         self.uplink.connected()
         asyncio.create_task(self.uplink.publish_signed("status", self.status(True), retain=True))
+        self.move("on_arrival")
 
     def disconnected(self, reason):
+        self.move("on_loss")
+        if reason is None:
+            return  # moving to another path is no loss of contact yet
         from gateway import advice
 
         advice.failed(self, reason, log)
         _forget("gateway.advice", "gateway.sntp")
         self.home.online = False
         self.show()
+
+    def refused(self):
+        self.paths.refused = True
+        self.move("look")
+
+    def move(self, rule):
+        """Applies a rule of gateway.moves, which is loaded for it and forgotten."""
+        from gateway import moves
+
+        getattr(moves, rule)(self)
+        _forget("gateway.moves", "gateway.bounds")
+
+    def look_at_paths(self):
+        """Is it time to leave this path, or to judge it?"""
+        paths = self.paths
+        if paths.arrived_ms is not None and len(paths.brokers) > 1:
+            now_ms = self.clock.uptime_ms()
+            alarm_ms = self.uplink.alarm_ms
+            overdue = alarm_ms is not None and now_ms - alarm_ms >= max(SECOND_PATH_MS, paths.switch_ms)
+            if overdue or paths.refused or now_ms >= paths.look_ms:
+                self.move("look")
 
     def status(self, online):
         stats = self.journal.stats()
@@ -137,7 +168,7 @@ class App:
             8: stats["pending_events"],
             9: self.clock.uptime_ms(),
             11: self.clock.quality(),
-            12: 0,
+            12: self.paths.path,
             13: VERSION,
         }
         utc_ms = self.clock.utc_ms()
@@ -231,6 +262,7 @@ class App:
             self.look_at_mains()
             self.tell_drops()
             self.uplink.tick()
+            self.look_at_paths()
             self.journal.idle()
             if time.ticks_diff(time.ticks_ms(), since) >= self.config.heartbeat_s * 1000:
                 since = time.ticks_ms()
@@ -278,7 +310,14 @@ def _start():
     try:
         return start.make()
     finally:
-        _forget("gateway.start", "gateway.settings", "gateway.identity", "gateway.journal.recover")
+        _forget(
+            "gateway.start",
+            "gateway.bounds",
+            "gateway.moves",
+            "gateway.settings",
+            "gateway.identity",
+            "gateway.journal.recover",
+        )
 
 
 def _forget(*names):

@@ -4,6 +4,7 @@ A machine's receipt is not help: *sent* is shown at `stored`, *help is informed*
 
 from micropython import const
 
+from gateway.bounds import CLOSED_SHOWN_MS, UNANSWERED_MS
 from gateway.kinds import (
     OUTCOME_CLOSED,
     OUTCOME_HANDED_OVER,
@@ -11,8 +12,6 @@ from gateway.kinds import (
     SETTLING,
 )
 
-_UNANSWERED_MS = const(60_000)  # TP-BND-007
-_CLOSED_SHOWN_MS = const(60_000)
 _MAX_ALARMS = const(16)
 _ORDER = {"sending": 0, "sent": 1, "handed_over": 2, "taken": 3, "closed": 4}
 
@@ -23,11 +22,12 @@ class Home:
     def __init__(self):
         self.online = False
         self.faults = set()
-        self._alarms = []  # [seq, state, since_ms, kind], oldest first
+        self._alarms = []  # [seq, state, since_ms, kind], oldest first; the closed ones too, so that no late receipt reopens them
 
     def raised(self, seq, kind, now_ms):
         self._alarms.append([seq, "sending", now_ms, kind])
-        while len(self._alarms) > _MAX_ALARMS:
+        self._alarms.sort(key=lambda alarm: alarm[0])  # one from before this boot may be told of late
+        if len(self._alarms) > _MAX_ALARMS:
             self._alarms.pop(0)
 
     def knows(self, seq):
@@ -52,23 +52,19 @@ class Home:
         return None
 
     def cancelled(self, seq, now_ms):
-        for alarm in self._alarms:
-            if alarm[0] == seq:
-                alarm[1] = "closed"
-                alarm[2] = now_ms
+        self.outcome(seq, seq, OUTCOME_CLOSED, now_ms)
 
     def signal(self, now_ms):
-        self._forget_closed(now_ms)
+        shown = None
         for _, state, since_ms, _ in reversed(self._alarms):
-            if state in ("closed", "taken"):
+            if state == "closed":
+                if shown is None and now_ms - since_ms < CLOSED_SHOWN_MS:
+                    shown = state
+            elif state == "taken" or now_ms - since_ms < UNANSWERED_MS:
                 return state
-            return "nobody_answered" if now_ms - since_ms >= _UNANSWERED_MS else state
-        if self.faults:
-            return "fault"
-        return "idle" if self.online else "no_contact"
-
-    def _forget_closed(self, now_ms):
-        self._alarms = [a for a in self._alarms if a[1] != "closed" or now_ms - a[2] < _CLOSED_SHOWN_MS]
+            else:
+                return "nobody_answered"
+        return shown or ("fault" if self.faults else "idle" if self.online else "no_contact")
 
 
 def _shown(outcome):

@@ -9,6 +9,7 @@ CLOCK = const(17)
 DROP = const(18)
 FAULT = const(19)
 MAINS = const(20)
+PATH = const(22)
 OUTCOME_STORED = const(0)
 OUTCOME_DUPLICATE = const(1)
 OUTCOME_CONFLICT = const(2)
@@ -37,6 +38,7 @@ FAULT_CONFLICT = const(5)
 FAULT_QUARANTINED = const(6)
 FAULT_EVIDENCE_CUT = const(7)
 FAULT_UNREADABLE = const(8)
+FAULT_PATH = const(12)
 VERDICT_RECOVERED = const(1)
 VERDICT_LONG_LIE = const(2)
 DATA_CAUSE = const(1)
@@ -52,6 +54,7 @@ DATA_PREVIOUS_NEXT_SEQ = const(10)
 DATA_FIRMWARE = const(11)
 DATA_ALARMS = const(12)
 DATA_OLD_UTC_MS = const(13)
+DATA_PATH = const(16)
 
 # code: (name, is an alarm, severity, rank in a full journal)
 KINDS = {
@@ -62,6 +65,7 @@ KINDS = {
     18: ("drop", False, 2, 0),
     19: ("fault", False, 2, 0),
     20: ("mains", False, 2, 0),
+    22: ("path", False, 0, 0),
 }
 SETTLING = (0, 1, 2, 3, 4)
 # state of the home: (order, light: red 1 + green 2, on_ms, off_ms, tone_hz, beeps, again_s)

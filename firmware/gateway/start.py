@@ -9,7 +9,7 @@ import machine
 import tls
 from micropython import const
 
-from gateway import BUILT_MS, VERSION, kinds, settings
+from gateway import BUILT_MS, VERSION, bounds, kinds, moves, settings
 from gateway.app import App, log
 from gateway.clock import Clock
 from gateway.drivers.button import Button
@@ -48,16 +48,18 @@ def make():
     # Buttons come first: a press while the journal recovers must not be lost.
     buttons = [Button(_input(pins[name])) for name in ("help_button", "cancel_button")]
     output = [machine.Pin(pins[name], machine.Pin.OUT, value=0) for name in ("led_red", "led_green")]
+    paths = moves.begin(config.brokers)
     app = App(
         config,
         buttons,
         _input(pins["mains"]),
         _accelerometer(board["i2c"], board["accelerometer"]),
-        Lamp(*output, machine.PWM(machine.Pin(pins["buzzer"]), freq=1000, duty_u16=0)),
+        Lamp(*output, machine.PWM(machine.Pin(pins["buzzer"]), freq=1000, duty_u16=0), bounds.UNANSWERED_AGAIN_MS),
         Watch(machine.WDT(timeout=_WDT_MS), store),
         Clock(machine.RTC().datetime, store, max(BUILT_MS, config.provisioned_ms)),
         Journal(flash[0], JournalMark(store)),
-        _client(config, *certificates),
+        _client(config, paths, *certificates),
+        paths,
     )
     _tell(app)
     return app
@@ -72,19 +74,25 @@ def _accelerometer(bus, chip):
     return i2c, chip["address"], machine.Pin(chip["int1"], machine.Pin.IN)
 
 
-def _client(config, certificate, key, authority):
+def _client(config, paths, certificate, key, authority):
     context = tls.SSLContext(tls.PROTOCOL_TLS_CLIENT)
     context.load_cert_chain(certificate, key)
     context.load_verify_locations(authority)
-    host, _ = config.brokers[0]
     client = Client(
         config.gateway,
-        tls_opener(config.brokers, context, host),
+        tls_opener(paths.address, context),
+        keep_alive_s=(bounds.KEEP_ALIVE_MS + 999) // 1000,
         session_expiry_s=_SESSION_S,
         max_packet=_MAX_PACKET,
         tx_bytes=_TX_BYTES,
         user=config.gateway,
         resend=False,
+        round=len(config.brokers),
+        handshake_ms=bounds.HANDSHAKE_MS,
+        hurry_ms=bounds.HURRY_MS,
+        ack_ms=bounds.PUBACK_MS,
+        backoff_ms=bounds.BACKOFF_MS,
+        kick_ms=bounds.KICK_MS,
     )
     client.subscribe("trygg/1/%s/receipt" % config.gateway)
     return client

@@ -3,7 +3,8 @@
 Idea: the journal is the only truth. A fresh alarm goes out at once from RAM, on its own; everything else is read from
 `journal.pending`, alarms first, in batches. What is *in flight* (published, no receipt yet) is a set of seqs with a
 deadline: when it passes, the connection breaks or the broker refuses, the seq leaves the set, and so is simply pending
-again. Only a verified receipt whose digest matches settles (TP-WIR-012, TP-WIR-013)."""
+again. Only a verified receipt whose digest matches settles (TP-WIR-012, TP-WIR-013). An event that stays unanswered may be
+poison: it goes alone, behind the others of its class, after a growing pause (TP-WIR-035)."""
 
 import asyncio
 import hashlib
@@ -12,8 +13,10 @@ import time
 from micropython import const
 
 from gateway import cbor, cose
+from gateway.bounds import AGAIN_MS, ALARM_PAUSE_MS, EVENT_PAUSE_MS
 from gateway.kinds import (
     KINDS,
+    OUTCOME_CLOSED,
     OUTCOME_CONFLICT,
     OUTCOME_QUARANTINED,
     OUTCOME_RETRY_LATER,
@@ -26,10 +29,13 @@ from gateway.trace import step
 _BATCH_BYTES = const(1200)  # payload that leaves room for the envelope in 1,300 (TP-BND-002)
 _MAX_IN_FLIGHT = const(64)  # TP-BND-013
 _MAX_ENVELOPES = const(8)  # TP-BND-012
-_NO_RECEIPT_MS = const(10_000)  # TP-BND-006
+_TRIES = const(3)  # TP-BND-038: in vain, before an event goes alone
+_MOST_TRIES = const(12)
+_MAX_SUSPECTS = const(32)  # TP-BND-039
 _MAX_RECEIPTS = const(16)
 _MAX_OUTCOME = const(8)
 _REFUSED_PAUSE_MS = const(1000)
+_NOBODY_THERE = (0x10, 0x87)  # no matching subscribers, not authorized
 _RETRY_LATER_MAX_MS = const(3600_000)
 
 
@@ -48,6 +54,11 @@ class Uplink:
         self._fresh = []
         self._in_flight = {}  # seq: ticks_ms at which it is pending again
         self._answered = None  # deadline of an event in flight that the receipt answers
+        self._tries = {}  # seq: how often it was published in vain
+        self._suspect_at = self._answered_at = time.ticks_ms()
+        self.alarm_ms = None  # uptime since when alarms have been published and none was answered
+        self._alarms = 0  # pending when the last receipt came
+        self.awaited = None  # seq of the event that tests the path
         self._envelopes = 0
         self._hold_until = None  # retry_later: ticks_ms before which no backlog is sent
         self._wake = asyncio.Event()
@@ -55,11 +66,14 @@ class Uplink:
         self._receipt_came = asyncio.Event()
         self.refused_receipts = 0
         self.on_fault = None  # called with OUTCOME_CONFLICT or OUTCOME_QUARANTINED
+        self.on_refused = None  # called when the broker has nobody to give an alarm to
+        self.on_proof = None  # called when `awaited` is settled
 
-    def fresh(self, seq, payload, alarm):
-        """Hands over an event that was just appended: an alarm goes out at once, ahead of any backlog."""
+    def fresh(self, seq, payload, alarm, first=False):
+        """Hands over an event that was just appended: an alarm, and what is to go `first`, goes out at once, ahead of any backlog."""
+        if alarm or first:
+            self._fresh.append((seq, payload, alarm))
         if alarm:
-            self._fresh.append((seq, payload))
             self._client.kick()
         self._wake.set()
 
@@ -72,6 +86,11 @@ class Uplink:
     def connected(self):
         """The MQTT client is connected: there may be something to send."""
         self._wake.set()
+
+    def moved(self):
+        """The next connection is with another broker: all that is not settled is to be published there."""
+        self._in_flight.clear()
+        self.alarm_ms = self.awaited = None
 
     def tick(self):
         """To be called every second: looks after what has waited too long."""
@@ -103,14 +122,14 @@ class Uplink:
     async def _send_next(self):
         """Publishes one envelope when there is something to send and room in flight; True when it did."""
         if self._fresh:
-            seq, payload = self._fresh.pop(0)
-            await self._send([(seq, payload)], True)
+            seq, payload, alarm = self._fresh.pop(0)
+            await self._send([(seq, payload)], alarm)
             return True
         self._expire()
-        if self._envelopes >= _MAX_ENVELOPES or self._held():
+        if self._envelopes >= _MAX_ENVELOPES:
             return False
         alarm, batch = self._backlog()
-        if not batch:
+        if not batch or (self._held() and not alarm):
             return False
         await self._send(batch, alarm)
         return True
@@ -119,12 +138,17 @@ class Uplink:
         """(class, [(seq, payload)]) of the next batch: of one class, alarms first, oldest first, at most _BATCH_BYTES."""
         batch = []
         size = 3
-        batch_alarm = old = None
+        batch_alarm = old = suspect = fewest = None
         room = _MAX_IN_FLIGHT - len(self._in_flight)
         if room <= 0:
             return None, batch
-        for seq, alarm, payload in self._journal.pending(_MAX_IN_FLIGHT + room):
+        for seq, alarm, payload in self._journal.pending(_MAX_IN_FLIGHT + _MAX_SUSPECTS + room):
             if seq in self._in_flight:
+                continue
+            tries = self._tries.get(seq, 0)
+            if tries >= _TRIES:
+                if suspect is None or (alarm == suspect[0] and tries < fewest):
+                    suspect, fewest = (alarm, [(seq, payload)]), tries
                 continue
             size += len(payload)
             # One envelope: one topic, one epoch (TP-WIR-009), and no more than fits.
@@ -135,45 +159,64 @@ class Uplink:
             batch_alarm = alarm
             old = seq < self._journal.epoch_first
             batch.append((seq, payload))
+        # One suspect at a time: should it break the connection, it takes no other down with it.
+        free = time.ticks_diff(time.ticks_ms(), self._suspect_at) >= AGAIN_MS
+        if suspect and free and (not batch or suspect[0] > batch_alarm):
+            return suspect
         return batch_alarm, batch
 
     async def _send(self, batch, alarm):
-        deadline = time.ticks_add(time.ticks_ms(), _NO_RECEIPT_MS)
+        now = time.ticks_ms()
+        wait_ms = AGAIN_MS
+        tries = self._tries.get(batch[0][0], 0)
+        if tries >= _TRIES:
+            self._suspect_at = now
+            wait_ms = min(wait_ms << tries - _TRIES + 1, ALARM_PAUSE_MS if alarm else EVENT_PAUSE_MS)
         for seq, _ in batch:
-            self._in_flight[seq] = deadline
+            self._in_flight[seq] = time.ticks_add(now, wait_ms)
+        if alarm and self.alarm_ms is None:
+            self.alarm_ms = self._clock.uptime_ms()
         payload = cbor.array([event for _, event in batch])
         seqs = [seq for seq, _ in batch]
         self._envelopes += 1
         try:
             await self.publish_signed(
-                "alarm" if alarm else "event", payload, seq=seqs[0], done=lambda message: self._done(message, seqs)
+                "alarm" if alarm else "event",
+                payload,
+                seq=seqs[0],
+                done=lambda message: self._done(message, seqs, alarm),
             )
         except OSError:  # the queue is full or the connection went: pending again
-            self._released(seqs)
-
-    def _done(self, message, seqs):
-        """The PUBACK has come: a refusal makes the events pending again after a while, an unknown fate does so at once."""
-        if message.reason is None:
-            self._released(seqs)
-        else:
             self._envelopes -= 1
-            if message.reason < 0x80:
-                step("puback", seqs[0])
-            else:
-                pause = time.ticks_add(time.ticks_ms(), _REFUSED_PAUSE_MS)
-                self._in_flight.update({seq: pause for seq in seqs if seq in self._in_flight})
-            self._wake.set()
+            for seq in seqs:
+                self._in_flight.pop(seq, None)
 
-    def _released(self, seqs):
+    def _done(self, message, seqs, alarm):
+        """The PUBACK has come: a refusal makes the events pending again after a while, an unknown fate does so at once."""
         self._envelopes -= 1
-        for seq in seqs:
-            self._in_flight.pop(seq, None)
+        reason = message.reason
+        if reason is not None and reason < 0x80:
+            step("puback", seqs[0])
+        else:
+            pause = time.ticks_add(time.ticks_ms(), 0 if reason is None else _REFUSED_PAUSE_MS)
+            for seq in seqs:
+                if seq in self._in_flight and self._tries.get(seq, 0) < _TRIES:  # a suspect keeps its pause
+                    self._in_flight[seq] = pause
+        if alarm and reason in _NOBODY_THERE and self.on_refused:
+            self.on_refused()
         self._wake.set()
 
     def _expire(self):
+        """What has had no answer in time is pending again, and the try was in vain."""
         now = time.ticks_ms()
+        tries = self._tries
         for seq in [s for s, deadline in self._in_flight.items() if time.ticks_diff(now, deadline) >= 0]:
             del self._in_flight[seq]
+            count = tries.get(seq, 0) + 1
+            if count == _TRIES and sum(1 for n in tries.values() if n >= _TRIES) >= _MAX_SUSPECTS:
+                continue
+            if seq in tries or len(tries) < _MAX_IN_FLIGHT:
+                tries[seq] = min(count, _MOST_TRIES)
 
     def _held(self):
         if self._hold_until is not None and time.ticks_diff(time.ticks_ms(), self._hold_until) >= 0:
@@ -204,35 +247,62 @@ class Uplink:
             raise ValueError("not a receipt for this gateway")
         if not all(type(number) is int and number >= 0 for number in numbers) or outcome > _MAX_OUTCOME:
             raise ValueError("not an outcome")
+        wait_ms = min(receipt.get(6, AGAIN_MS), _RETRY_LATER_MAX_MS)
         for first, last, digest in ranges:
             if not first <= last < self._journal.next_seq or self._digest(first, last) != digest:
                 raise ValueError("digest")
         self._answered = None
         for first, last, _ in ranges:
             step("receipt", first)
-            self._settle(first, last, outcome)
+            self._settle(first, last, outcome, wait_ms)
         if self._answered is not None:  # or it may have waited at the broker (TP-WIR-022)
             left_ms = time.ticks_diff(self._answered, time.ticks_ms())
-            self._clock.receipt_time(utc_ms, max(0, _NO_RECEIPT_MS - left_ms))
+            self._clock.receipt_time(utc_ms, max(0, AGAIN_MS - left_ms))
+        self._heard()
         if outcome == OUTCOME_RETRY_LATER:
-            wait_ms = min(receipt.get(6, _NO_RECEIPT_MS), _RETRY_LATER_MAX_MS)
             self._hold_until = time.ticks_add(time.ticks_ms(), wait_ms)
         elif outcome in (OUTCOME_CONFLICT, OUTCOME_QUARANTINED) and self.on_fault:
             self.on_fault(outcome)
         self._wake.set()
 
-    def _settle(self, first, last, outcome):
+    def _settle(self, first, last, outcome, wait_ms):
         if outcome in SETTLING:
             step("settle.begin", first)
             self._journal.settle(first, last)
             step("settle.end", last)
-            for seq in range(first, last + 1):
-                self._answered = self._in_flight.pop(seq, self._answered)
+            if self.awaited is not None and first <= self.awaited <= last:
+                self.awaited = None
+                self.on_proof()
         now_ms = self._clock.uptime_ms()
         for seq in range(first, last + 1):
-            if not self._home.knows(seq):
+            if outcome == OUTCOME_RETRY_LATER:
+                self._in_flight[seq] = time.ticks_add(time.ticks_ms(), wait_ms)
+            elif outcome in SETTLING:
+                deadline = self._in_flight.pop(seq, self._answered)
+                if self._tries.get(seq, 0) < _TRIES:  # the deadline of others says nothing of when they were sent
+                    self._answered = deadline
+            if outcome in SETTLING or outcome == OUTCOME_RETRY_LATER:
+                self._tries.pop(seq, None)
+            if outcome != OUTCOME_CLOSED and not self._home.knows(seq):
                 restore(self._home, self._journal.read(seq), now_ms)
         self._home.outcome(first, last, outcome, now_ms)
+
+    def _heard(self):
+        """The receiver is there. After a silence the pauses of the suspects end; the next one may go at once in any case."""
+        now = time.ticks_ms()
+        self._suspect_at = time.ticks_add(now, -AGAIN_MS)
+        if time.ticks_diff(now, self._answered_at) > _TRIES * AGAIN_MS:
+            for seq, tries in self._tries.items():
+                if tries >= _TRIES:
+                    self._tries[seq] = _TRIES
+                    self._in_flight.pop(seq, None)
+        self._answered_at = now
+        alarms = self._journal.stats()["pending_alarms"]
+        if not alarms:
+            self.alarm_ms = None
+        elif alarms < self._alarms:
+            self.alarm_ms = self._clock.uptime_ms()
+        self._alarms = alarms
 
     def _digest(self, first, last):
         """First 8 bytes of SHA-256 over the hashes of the events first..last; None when one is no longer held."""

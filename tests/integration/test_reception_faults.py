@@ -158,7 +158,7 @@ def test_a_reception_that_went_deaf_says_so_and_ends(site):  # noqa: F811
     with site.connected(gateway):
         reception = site.reception()
         reception.__enter__()
-        reception._link._client.on_message = lambda *_: 1 / 0
+        reception._links._links[0]._client.on_message = lambda *_: 1 / 0
         gateway.send(gateway.event())
         reception._thread.join(10)
         assert not reception._thread.is_alive()

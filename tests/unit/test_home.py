@@ -81,3 +81,25 @@ def test_without_contact_or_with_a_fault_the_home_says_so():
     assert home.signal(0) == "fault"
     home.raised(1, FALL, 0)
     assert home.signal(0) == "sending"
+
+
+def test_TP_WIR_037_of_two_open_alarms_the_newest_is_shown_in_whatever_order_they_are_told():
+    home = alarmed()
+    home.raised(9, HELP, 3000)
+    home.outcome(7, 7, OUTCOME_TAKEN, 4000)
+    assert home.signal(4001) == "sending"
+    home.raised(3, FALL, 4002)  # from before this boot: its outcome came late
+    home.outcome(3, 3, OUTCOME_TAKEN, 4003)
+    assert home.signal(4004) == "sending" and home.newest_open() == (9, HELP)
+    home.cancelled(9, 5000)
+    assert home.signal(5001) == "taken", "one that is open, before one that is closed"
+
+
+def test_TP_WIR_037_TP_BND_037_a_late_receipt_does_not_reopen_what_is_closed():
+    home = alarmed()
+    home.outcome(7, 7, OUTCOME_CLOSED, 2000)
+    assert home.signal(61_999) == "closed" and home.signal(62_000) == "idle"
+    assert home.knows(7)
+    for outcome in (OUTCOME_STORED, OUTCOME_DUPLICATE, OUTCOME_TAKEN):
+        home.outcome(7, 7, outcome, 100_000)
+        assert home.signal(200_000) == "idle"

@@ -1,6 +1,8 @@
 """Waits between attempts of gateway.mqtt."""
 
-from gateway.mqtt import Client, Failure
+import asyncio
+
+from gateway.mqtt import QUEUED, UNKNOWN, Client, Failure
 
 HEAPSIZE = "192k"
 
@@ -20,3 +22,36 @@ def test_TP_MQT_066_TP_BND_009_backoff_doubles_to_its_end_with_full_jitter():
 
 def test_TP_MQT_066_permanent_refusal_waits_the_longest():
     assert waits(0.0, Failure("refused", 0x87, None, True)) == [60000] * 40
+
+
+def test_TP_MQT_067_a_round_of_attempts_has_no_wait_and_hurries_after_a_kick():
+    waited = []
+    limits = []
+
+    class Attempts(Client):
+        async def _pause(self, wait_ms):
+            waited.append((len(limits), wait_ms))
+
+    async def refuse(attempt):
+        limits.append(client.hurry_ms if client._hurry else client.handshake_ms)
+        if len(limits) == 4:
+            client.kick()
+        if len(limits) == 8:
+            client._closing = True
+        raise OSError(111)
+
+    client = Attempts("me", refuse, round=2, hurry_ms=50, random=lambda: 1)
+    asyncio.run(client.run())
+    assert waited == [(2, 1000), (4, 2000), (6, 4000)], waited
+    assert limits == [15000] * 4 + [50] + [15000] * 3, limits
+
+
+def test_TP_MQT_068_forget_gives_what_was_sent_its_fate_and_keeps_what_was_not():
+    client = Client("me", None, resend=False)
+    sent, waiting = client.publish("a", b"1"), client.publish("a", b"2")
+    sent._id = 1
+    client._session._sent_count = 1
+    client.forget()
+    assert sent.state == UNKNOWN and waiting.state == QUEUED
+    client.reconnect()
+    assert not client._moving, "there is no connection to leave"

@@ -9,10 +9,12 @@ _BEEP_MS = const(120)
 
 
 class Lamp:
-    """`red`, `green`: output pins; `pwm`: PWM of the buzzer, silent at duty 0. Times are uptime in ms."""
+    """`red`, `green`: output pins; `pwm`: PWM of the buzzer, silent at duty 0; `again_ms`: how often a signal that repeats
+    its sound does. Times are uptime in ms."""
 
-    def __init__(self, red, green, pwm):
+    def __init__(self, red, green, pwm, again_ms=600_000):
         self._red, self._green, self._pwm = red, green, pwm
+        self._again_ms = again_ms
         self._name = "idle"
         self._since_ms = 0
         self._light = self._sound = 0
@@ -28,7 +30,7 @@ class Lamp:
         """Sets pins and buzzer to what they are to be now: to be called every 20 ms or less."""
         _, light, on_ms, off_ms, tone_hz, beeps, again_s = SIGNALS[self._name]
         shown_ms = now_ms - self._since_ms
-        if again_s and shown_ms >= again_s * 1000:
+        if again_s and shown_ms >= self._again_ms:
             self._since_ms = now_ms
             shown_ms = 0
         if off_ms and shown_ms % (on_ms + off_ms) >= on_ms:

@@ -1,6 +1,6 @@
 """The connection: reading, writing, deadlines, reconnecting. The rules of the protocol are in `session`.
 
-Three tasks live as long as a connection: one reads, one writes, one watches the deadlines. The first failure ends all three;
+Three tasks live as long as a connection: one opens it and writes, one reads, one watches the deadlines. The first failure ends all three;
 `run` then tells of it, waits and connects again. Nothing here raises into the application.
 """
 
@@ -31,13 +31,15 @@ class Client:
     Bounds: `queue_limit` messages, `max_packet` bytes received, `receive_maximum` unacknowledged QoS 1 messages from the server; a
     buffer of `tx_bytes` gathers what is sent at once (a payload that does not fit is sent from where it is).
     Times: `handshake_ms` from the first SYN to CONNACK, `ack_ms` for an acknowledgement or PINGRESP, `backoff_ms` (first, last)
-    between attempts, `kick_ms` between attempts that `kick()` brings forward.
+    between attempts, `kick_ms` between attempts that `kick()` brings forward. `round` attempts follow one another without a wait,
+    for openers that lead to so many servers in turn; those of a round that a kick began or met end after `hurry_ms`.
     """
 
     def __init__(self, client_id, connect, *, keep_alive_s=30, session_expiry_s=0, clean_start=False, will=None,
                  on_message=None, on_connect=None, on_disconnect=None, user=None, password=None, properties=None,
                  receive_maximum=16, max_packet=4096, queue_limit=64, resend=True, random=_random.random,
-                 handshake_ms=15000, ack_ms=5000, backoff_ms=(1000, 60000), kick_ms=10000, tx_bytes=1460):  # fmt: skip
+                 handshake_ms=15000, ack_ms=5000, backoff_ms=(1000, 60000), kick_ms=10000, tx_bytes=1460, round=1,
+                 hurry_ms=5000):  # fmt: skip
         self.connected = False
         self.last_error = None
         self.on_message = on_message
@@ -53,6 +55,9 @@ class Client:
         self.ack_ms = ack_ms
         self.backoff_ms = backoff_ms
         self.kick_ms = kick_ms
+        self.round = round
+        self.hurry_ms = hurry_ms
+        self._hurry = 0
         self._rx = bytearray(max_packet)
         self._tx = bytearray(max(tx_bytes, 4 * receive_maximum + 8))
         self._wake = asyncio.Event()
@@ -60,7 +65,7 @@ class Client:
         self._kick = asyncio.Event()
         self._kicked = False
         self._kicked_at = ticks_add(ticks_ms(), -kick_ms)
-        self._closing = False
+        self._closing = self._moving = False
         self._task = None
         self._properties = {0x11: session_expiry_s, 0x21: receive_maximum, 0x27: max_packet}
         self._properties.update(properties or {})
@@ -70,6 +75,7 @@ class Client:
         self.publish = session.publish
         self.subscribe = session.subscribe
         self.unsubscribe = session.unsubscribe
+        self.forget = session.forget
 
     @property
     def queued(self):
@@ -80,7 +86,15 @@ class Client:
         """Something urgent is queued: ends a wait between attempts, at most once in `kick_ms`."""
         if not self.connected:
             self._kicked = True
+            self._hurry = self.round if self.round > 1 else 0
             self._kick.set()
+
+    def reconnect(self):
+        """Leaves the server, whose session stays, and connects again without a wait. When the opener leads to another server
+        then, `forget()` in `on_disconnect` gives what is unacknowledged its fate: identifiers belong to one server."""
+        if self.connected:
+            self._moving = True
+            self._leave(0)
 
     async def close(self, reason=0):
         """Says DISCONNECT (4: with the will) and ends `run`; every open message gets its final state."""
@@ -112,10 +126,14 @@ class Client:
                 if self._closing:
                     break
                 self.last_error = error
+                self._hurry -= self._hurry > 0
                 call(self.on_disconnect, error)
                 lasted = ticks_diff(ticks_ms(), started) > self.handshake_ms and self._was_connected
-                attempt = 0 if lasted else attempt + 1
-                await self._pause(self._wait_ms(attempt, error))
+                attempt = 0 if lasted or self._moving else attempt + 1
+                if self._moving:
+                    self._moving = False
+                elif not attempt % self.round:
+                    await self._pause(self._wait_ms(attempt // self.round, error))
         except asyncio.CancelledError:
             if not self._closing:
                 raise
@@ -157,21 +175,16 @@ class Client:
         self._ended.clear()
         self._started = ticks_ms()
         session = self._session
-        sock = None
-        tasks = []
+        self._sock = None
+        self._tasks = []
         try:
-            sock = await asyncio.wait_for_ms(self.connect(attempt), self.handshake_ms)
-            self._heard_at = self._sent_at = ticks_ms()
-            for step in (self._read(sock), self._write(sock), self._watch()):
-                tasks.append(asyncio.create_task(self._guard(step)))
+            self._start(self._watch())
+            self._start(self._open(attempt))
             await self._ended.wait()
-        except asyncio.TimeoutError:
-            self._error = Failure("no answer in time")
-        except Exception as error:
-            self._error = error
         finally:
-            for task in tasks:
+            for task in self._tasks:
                 task.cancel()
+            sock = self._sock
             if sock is not None:
                 try:
                     sock.readinto(
@@ -185,6 +198,15 @@ class Client:
             if not self._expiry_s:
                 session.forget()
         return self._error
+
+    def _start(self, step):
+        self._tasks.append(asyncio.create_task(self._guard(step)))
+
+    async def _open(self, attempt):
+        self._sock = sock = await self.connect(attempt)
+        self._heard_at = self._sent_at = ticks_ms()
+        self._start(self._read(sock))
+        await self._write(sock)
 
     def _leave(self, reason):
         """The next thing that is sent is what was to be acknowledged, and DISCONNECT: then the connection ends."""
@@ -206,6 +228,7 @@ class Client:
         """The session tells of a CONNACK with reason 0."""
         self.connected = self._was_connected = True
         self._kicked = False
+        self._hurry = 0
         self._ping_ms = 500 * min([s for s in (self.keep_alive_s, values.get(0x13)) if s] or (0,))
         self._expiry_s = values.get(0x11, self.session_expiry_s)
         call(self.on_connect, present)
@@ -282,6 +305,6 @@ class Client:
                 watched = awaited
                 since = now
             elif awaited is not None and ticks_diff(now, since) > (
-                self.ack_ms if self.connected else self.handshake_ms
+                self.ack_ms if self.connected else self.hurry_ms if self._hurry else self.handshake_ms
             ):
                 raise Failure("no answer in time")

@@ -36,11 +36,13 @@ def list_events(
     for event in found:
         test = " (test)" if event["test"] else ""
         what = f"{event['kind']} {event['state']}{test}"
+        seq = "-" if event["seq"] is None else event["seq"]
         notes = [f"case {event['case']}"] if event["case"] else []
+        notes += ["conflict: other bytes under this number"] * event["conflict"]
         happened = event["happened"]
         if happened["how"] == dating.BETWEEN:
             notes.append(f"after {local_time(happened['earliest_ms'])}")
         if happened["utc_refused"]:
             notes.append(f"its clock said {local_time(event['utc_ms'])}: not believed")
         when = f"{AT[happened['how']]:>6} {local_time(happened['latest_ms'])}"
-        print(f"{when}  {event['gateway']:24}  {event['seq']:6}  {what:28}  {', '.join(notes)}".rstrip())
+        print(f"{when}  {event['gateway']:24}  {seq:>6}  {what:28}  {', '.join(notes)}".rstrip())

@@ -23,14 +23,18 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 @app.command()
 def run(
     pki: Annotated[Path, typer.Option("--pki", help="Folder of the PKI.")],
-    broker: Annotated[str, typer.Option("--broker", metavar="HOST:PORT", help="The MQTT broker.")] = "localhost:8883",
+    broker: Annotated[
+        list[str] | None,
+        typer.Option("--broker", metavar="HOST:PORT", help="The MQTT broker, localhost:8883; again for further paths."),
+    ] = None,
     db: DatabaseUrl = DEFAULT_DB,
     trace: Annotated[bool, typer.Option("--trace", help="Print each step as a JSON line.")] = False,
 ) -> None:
     """Serve until SIGTERM or Ctrl-C. Prints "ready" when gateways can be heard."""
-    host, port = split_address(broker)
-    steps = {"on_step": print_step} if trace else {}
-    reception = Reception(pki, db, host, port, say=lambda text: print(f"reception: {text}", flush=True), **steps)
+    (host, port), *others = [split_address(address) for address in broker or ["localhost:8883"]]
+    steps: dict[str, Any] = {"on_step": print_step} if trace else {}
+    steps["say"] = lambda text: print(f"reception: {text}", flush=True)
+    reception = Reception(pki, db, host, port, others=others, **steps)
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, lambda *_: reception.stop())
     reception.run()
@@ -46,10 +50,12 @@ def status(db: DatabaseUrl = DEFAULT_DB, as_json: AsJson = False) -> None:
     print(", ".join(f"{count} {name}" for name, count in report["counts"].items()))
     for gateway in report["gateways"]:
         seen = local_time(gateway["seen_ms"]) if gateway["seen_ms"] else "never"
-        state = "on line" if gateway["online"] else "silent"
-        print(f"{gateway['gateway']:24}  {state:8}  heard {seen}  unsettled alarms {gateway['alarms']}")
+        where = f"{gateway['gateway']:24}  path {gateway['path']}  {gateway['state']:8}"
+        print(f"{where}  heard {seen}  unsettled alarms {gateway['alarms']}")
     for refusal in report["refusals"]:
         print(f"refused {refusal['count']} of {refusal['gateway'] or 'unknown gateways'}: {refusal['reason']}")
+    for item in report["conflicts"]:
+        print(f"conflict from {item['gateway']} at {local_time(item['received_ms'])}: other bytes for {item['seq']}")
     for item in report["unreadable"]:
         print(
             f"unreadable from {item['gateway']} at {local_time(item['received_ms'])}, {item['copies']} x: {item['why']}"

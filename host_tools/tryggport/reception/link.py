@@ -1,4 +1,4 @@
-"""The reception's connection to the broker: MQTT 5 over mutual TLS, a session that outlives us, acknowledged by hand."""
+"""The reception's connection to one broker: MQTT 5 over mutual TLS, a session that outlives us, acknowledged by hand."""
 
 from __future__ import annotations
 
@@ -44,15 +44,23 @@ class Message:
     retained: bool
     packet_id: int
     connection: int
+    path: int
 
 
 class Link:
-    """Receives from all gateways and publishes receipts. `say` gets a sentence whenever the connection comes or goes."""
+    """Puts what gateways send over path number `path` into `arrived`, and publishes receipts. `say` gets a sentence whenever the
+    connection comes or goes; `named`: which says the broker's address."""
 
-    def __init__(self, host: str, port: int, pki_dir: Path, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, host: str, port: int, pki_dir: Path, say: Callable[[str], None], arrived: queue.Queue[Message],
+        path: int = 0, *, named: bool = False,
+    ) -> None:  # fmt: skip
         self._address = (host, port)
+        self._name = f"the broker at {host}:{port}" if named else "the broker"
+        self._path = path
         self._say = say
-        self._arrived: queue.Queue[Message] = queue.Queue(QUEUED)
+        self._arrived = arrived
+        self.connected = False
         self._delivered: queue.SimpleQueue[int] = queue.SimpleQueue()
         self._outcome: queue.SimpleQueue[str] = queue.SimpleQueue()  # of the first connect: "" or what went wrong
         self._connection = 0
@@ -71,14 +79,19 @@ class Link:
         client.on_socket_open = _send_at_once
         self._client = client
 
+    def open_later(self) -> None:
+        """After `open` has failed: goes on trying."""
+        host, port = self._address
+        self._closed.clear()
+        self._ready = True  # say when it is there
+        self._client.connect_async(host, port, keepalive=KEEP_ALIVE_S, clean_start=False, properties=_properties())
+        self._start()
+
     def open(self) -> None:
         """Connects and subscribes. Raises TryggError when the first attempt fails; later ones are repeated for ever."""
         host, port = self._address
-        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
-        properties.SessionExpiryInterval = SESSION_EXPIRY_S
-        properties.ReceiveMaximum = RECEIVE_MAXIMUM
         try:
-            self._client.connect(host, port, keepalive=KEEP_ALIVE_S, clean_start=False, properties=properties)
+            self._client.connect(host, port, keepalive=KEEP_ALIVE_S, clean_start=False, properties=_properties())
         except ssl.SSLCertVerificationError as e:
             raise _distrust(e, host, port) from None
         except ssl.SSLError as e:
@@ -88,10 +101,7 @@ class Link:
             raise TryggError(
                 f"No broker answers at {host}:{port}: {why}.", "Start it, or name it with --broker."
             ) from None
-        before = set(threading.enumerate())
-        self._client.loop_start()
-        new = set(threading.enumerate()) - before
-        self._network = next((thread for thread in new if thread.name.startswith("paho")), None)
+        self._start()
         try:
             wrong = self._outcome.get(timeout=CONNECT_TIMEOUT_S)
         except queue.Empty:
@@ -100,20 +110,22 @@ class Link:
             self.close()
             raise TryggError(f"The broker at {host}:{port} does not let the reception in: {wrong}.", _DOUBT)
 
+    def _start(self) -> None:
+        before = set(threading.enumerate())
+        self._client.loop_start()
+        new = set(threading.enumerate()) - before
+        self._network = next((thread for thread in new if thread.name.startswith("paho")), None)
+
     def close(self) -> None:
         """Leaves; the broker keeps the session and what arrives meanwhile."""
         self._closed.set()
         self._client.disconnect()
         self._client.loop_stop()
 
-    def take(self, timeout_s: float) -> Message | None:
-        """The next message, or None; `timeout_s` 0 does not wait. Raises TryggError when the network thread has died."""
-        try:
-            return self._arrived.get(timeout_s > 0, timeout_s or None)
-        except queue.Empty:
-            if self._network is not None and not self._network.is_alive():
-                raise TryggError("The connection to the broker died of a fault in this program.", _RESTART) from None
-            return None
+    def check(self) -> None:
+        """Raises TryggError when the network thread has died."""
+        if self._network is not None and not self._network.is_alive():
+            raise TryggError("The connection to the broker died of a fault in this program.", _RESTART)
 
     def publish(self, topic: str, payload: bytes) -> int:
         """Hands a receipt to the connection, which keeps it over reconnects; returns its packet identifier."""
@@ -144,21 +156,23 @@ class Link:
         refused = [str(reason).lower() for reason in reasons if reason.is_failure]
         self._outcome.put(f"the subscription is refused, {refused[0]}" if refused else "")
         if self._ready and not refused:
-            self._say("connected to the broker again")
+            self._say(f"connected to {self._name} again")
+        self.connected = not refused
         self._ready = True
 
     def _on_disconnect(self, _c: Any, _u: Any, _f: Any, reason: ReasonCode, _p: Any) -> None:
         self._connection += 1
         self._outcome.put("it closes the connection")
-        if self._ready and not self._closed.is_set():
-            self._say(f"the broker is gone ({str(reason).lower()}); trying again")
+        if self.connected and not self._closed.is_set():
+            self._say(f"{self._name} is gone ({str(reason).lower()}); trying again")
+        self.connected = False
 
     def _on_message(self, _c: Any, _u: Any, message: paho.MQTTMessage) -> None:
         try:
             topic = message.topic
         except UnicodeDecodeError:
             topic = ""
-        arrived = Message(topic, bytes(message.payload), message.retain, message.mid, self._connection)
+        arrived = Message(topic, bytes(message.payload), message.retain, message.mid, self._connection, self._path)
         while not self._closed.is_set():
             try:
                 return self._arrived.put(arrived, timeout=0.5)
@@ -167,6 +181,13 @@ class Link:
 
     def _on_publish(self, _c: Any, _u: Any, packet_id: int, _r: Any, _p: Any) -> None:
         self._delivered.put(packet_id)
+
+
+def _properties() -> Properties:
+    properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+    properties.SessionExpiryInterval = SESSION_EXPIRY_S
+    properties.ReceiveMaximum = RECEIVE_MAXIMUM
+    return properties
 
 
 def _send_at_once(_c: Any, _u: Any, sock: Any) -> None:

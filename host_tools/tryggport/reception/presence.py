@@ -1,4 +1,4 @@
-"""What the gateways say of themselves: the last status of each, and what a birth sets off (TP-WIR-016, TP-WIR-018)."""
+"""What the gateways say of themselves: the last status of each over each path, and what a birth sets off (TP-WIR-016, TP-WIR-018)."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ COLUMN_MAX = 2**63 - 1
 
 
 def keep_status(tx: Connection, status: Status, retained: bool, at_ms: int) -> None:
-    """Stores the status unless it belongs to an older session; a birth has the gateway told what became of its cases.
+    """Stores the status unless it belongs to an older session on its path; a birth has the gateway told what became of its cases.
 
     A retained copy proves no life: it is kept only where nothing else is known. A will counts only for the newest session.
     """
-    of_gateway = statuses.c.gateway == status.gateway
-    known = tx.execute(select(statuses).where(of_gateway)).mappings().first()
     row = _row(status)
+    of_gateway = (statuses.c.gateway == status.gateway) & (statuses.c.path == row["path"])
+    known = tx.execute(select(statuses).where(of_gateway)).mappings().first()
     if known is not None and (retained or not _is_current(row, known)):
         return
     if known is None:

@@ -147,11 +147,12 @@ refusals = Table(
     Column("last_ms", BigInteger, nullable=False),
 )
 
-# The last status of each gateway; `seen_ms` is null while only a retained copy has been seen (TP-WIR-018).
+# The last status of each gateway over each path; `seen_ms` is null while only a retained copy has been seen (TP-WIR-018).
 statuses = Table(
     "statuses",
     metadata,
     Column("gateway", String(24), primary_key=True),
+    Column("path", BigInteger, primary_key=True, autoincrement=False),
     Column("epoch", LargeBinary(8), nullable=False),
     Column("boot", BigInteger, nullable=False),
     Column("connect", BigInteger, nullable=False),
@@ -162,7 +163,6 @@ statuses = Table(
     Column("uptime_ms", BigInteger, nullable=False),
     Column("utc_ms", BigInteger),
     Column("quality", Integer, nullable=False),
-    Column("path", BigInteger, nullable=False),
     Column("firmware", String(32), nullable=False),
     Column("seen_ms", BigInteger),
 )

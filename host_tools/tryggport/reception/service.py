@@ -12,7 +12,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, Self
 
@@ -22,8 +22,10 @@ from tryggport.reception import store
 from tryggport.reception.cases import now_ms
 from tryggport.reception.database import open_database
 from tryggport.reception.keyring import KeyRing
-from tryggport.reception.link import Link, Message
+from tryggport.reception.link import Message
+from tryggport.reception.links import Links, Ticket
 from tryggport.reception.store import Arrival, Settled
+from tryggport.reception.triage import Identity
 from tryggport.wire import topics
 from tryggport.wire.envelope import MALFORMED, UNKNOWN_GATEWAY, Envelope, EnvelopeError, SigningKey
 from tryggport.wire.event import Event, Unreadable, decode_events
@@ -35,6 +37,7 @@ MAX_BATCH = 200  # events in one transaction, TP-BND-018
 EVENTS_PER_ENVELOPE = 40  # no event is shorter than 33 bytes
 OUTBOX_POLL_S = 0.2
 Step = Callable[[str, dict[str, Any]], None]
+Ways = dict[tuple[Identity | None, bytes], set[int]]  # the paths an event came by in one batch
 
 
 def _no_step(_name: str, _detail: dict[str, Any]) -> None:
@@ -43,6 +46,9 @@ def _no_step(_name: str, _detail: dict[str, Any]) -> None:
 
 class Reception:
     """One worker on the database at a SQLAlchemy URL. `say` gets sentences for the operator.
+
+    It serves the broker at `host`:`port` and those of `others`: each is a path by which gateways come. Receipts go back over the
+    path that the events came by, what becomes of a case over all of them (TP-WIR-031).
 
     `run` serves in the calling thread; as a context the reception serves in a thread of its own, connected on entry.
 
@@ -59,16 +65,17 @@ class Reception:
         port: int,
         on_step: Step = _no_step,
         say: Callable[[str], None] = print,
+        others: Sequence[tuple[str, int]] = (),
     ) -> None:
         self._keys = KeyRing(pki_dir)
         self._receipt_key = SigningKey(files.load_key(pki_dir / f"{files.RECEIPT_KEY}.key"))
         self._database = open_database(database_url)
-        self._link = Link(host, port, pki_dir, say)
+        self._links = Links([(host, port), *others], pki_dir, say)
         self._on_step = on_step
         self._say = say
         self._stop = threading.Event()
         self._refused: Counter[tuple[str, str]] = Counter()
-        self._telling: dict[int, int] = {}  # row of the outbox by the packet identifier of its last receipt
+        self._telling: dict[Ticket, int] = {}  # row of the outbox by the tickets of its last receipt
         self._ready = threading.Event()
         self._thread: threading.Thread | None = None
         self._failure: TryggError | None = None
@@ -96,12 +103,12 @@ class Reception:
     def run(self) -> None:
         """Serves until `stop`. Raises TryggError when the broker does not let us in at first, or the database fails."""
         try:
-            self._link.open()
+            self._links.open()
             self._say("ready")
             self._ready.set()
             next_poll_s = 0.0
             while not self._stop.is_set():
-                first = self._link.take(OUTBOX_POLL_S)
+                first = self._links.take(OUTBOX_POLL_S)
                 if first is not None:
                     self._handle(first)
                 if time.monotonic() >= next_poll_s:
@@ -110,7 +117,7 @@ class Reception:
                     next_poll_s = time.monotonic() + OUTBOX_POLL_S
             self._count_refusals()
         finally:
-            self._link.close()
+            self._links.close()
             self._database.close()
 
     def _run_in_thread(self) -> None:
@@ -126,24 +133,28 @@ class Reception:
         messages: list[Message] = []
         arrivals: list[Arrival] = []
         states: list[tuple[Status, bool]] = []
+        ways: Ways = defaultdict(set)
         message: Message | None = first
         while message is not None:
             messages.append(message)
+            came = len(arrivals)
             self._open(message, arrivals, states)
+            for arrival in arrivals[came:]:
+                ways[arrival.identity, arrival.item.sha256].add(message.path)
             room = len(arrivals) <= MAX_BATCH - EVENTS_PER_ENVELOPE and len(messages) < MAX_BATCH
-            message = self._link.take(0) if room else None
+            message = self._links.take(0) if room else None
         if arrivals or states:
             at_ms = now_ms()
             self._on_step("commit.begin", {"events": len(arrivals)})
             settled = store.commit(self._database, arrivals, states, at_ms)
             self._on_step("commit.end", {"events": len(arrivals)})
-            self._receipt(settled, at_ms)
+            self._receipt(settled, ways, at_ms)
         for status, retained in states:
             if not retained:
                 detail = {"gateway": status.gateway, "boot": status.boot, "connect": status.connect}
                 self._on_step("online" if status.online else "offline", detail)
         for message in messages:
-            self._link.acknowledge(message)
+            self._links.acknowledge(message)
             self._on_step("puback", {"topic": message.topic})
 
     def _open(self, message: Message, arrivals: list[Arrival], states: list[tuple[Status, bool]]) -> None:
@@ -172,37 +183,39 @@ class Reception:
             store.count_refusals(self._database, self._refused, now_ms())
             self._refused.clear()
 
-    def _receipt(self, settled: list[Settled], at_ms: int) -> None:
-        groups: dict[tuple[str, bytes, int], dict[int, bytes]] = defaultdict(dict)
+    def _receipt(self, settled: list[Settled], ways: Ways, at_ms: int) -> None:
+        groups: dict[tuple[str, bytes, int, int], dict[int, bytes]] = defaultdict(dict)
         for item in settled:
             gateway, epoch, seq = item.identity
-            groups[gateway, epoch, item.outcome][seq] = item.sha256
-        for (gateway, epoch, outcome), hashes in groups.items():
+            for path in ways[item.identity, item.sha256]:
+                groups[gateway, epoch, item.outcome, path][seq] = item.sha256
+        for (gateway, epoch, outcome, path), hashes in groups.items():
             for receipt in receipts(gateway, epoch, outcome, hashes, at_ms):
-                self._send(receipt)
+                self._send(receipt, [path])
 
     def _tell(self) -> None:
-        """Publishes what is new in the outbox, and takes out of it what the broker has acknowledged."""
-        done = [self._telling.pop(packet_id) for packet_id in self._link.delivered() if packet_id in self._telling]
-        for told in store.to_tell(self._database, [*self._telling.values(), *done]):
-            packet_ids = [
-                self._send(receipt)
-                for epoch, hashes in told.hashes.items()
-                for receipt in receipts(told.gateway, epoch, told.outcome, hashes, now_ms(), joined=False)
-            ]
-            if packet_ids:
-                self._telling[packet_ids[-1]] = told.outbox_id
-            else:
-                done.append(told.outbox_id)
+        """Publishes what is new in the outbox, and takes out of it what every broker that is there has acknowledged."""
+        told = {self._telling.pop(ticket) for ticket in self._links.delivered() if ticket in self._telling}
+        done = told - set(self._telling.values())
+        for row in store.to_tell(self._database, {*self._telling.values(), *done}):
+            up = self._links.up()
+            tickets: list[Ticket] = []
+            for epoch, hashes in row.hashes.items():
+                for receipt in receipts(row.gateway, epoch, row.outcome, hashes, now_ms(), joined=False):
+                    tickets = [ticket for ticket in self._send(receipt, self._links.paths) if ticket[0] in up]
+            self._telling |= dict.fromkeys(tickets, row.outbox_id)
+            if not tickets:
+                done.add(row.outbox_id)
         if done:
             store.forget_told(self._database, done)
 
-    def _send(self, receipt: Receipt) -> int:
+    def _send(self, receipt: Receipt, paths: Iterable[int]) -> list[Ticket]:
         topic = topics.topic(receipt.gateway, topics.RECEIPT)
         self._on_step("receipt.begin", {"receipt": receipt})
-        packet_id = self._link.publish(topic, self._receipt_key.seal(receipt.to_bytes(), topic))
+        sealed = self._receipt_key.seal(receipt.to_bytes(), topic)
+        tickets = [self._links.publish(path, topic, sealed) for path in paths]
         self._on_step("receipt.end", {"receipt": receipt})
-        return packet_id
+        return tickets
 
 
 def _unknown() -> NoReturn:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any, Self
@@ -31,12 +31,13 @@ FIRST_EVENTS = 2  # the boot, and the clock that its receipt has set
 class Chain:
     """A gateway that is online when the context is entered. `timeline` collects what all parts do.
 
-    broker: "mosquitto", "iotcore", or "auto" for Mosquitto where it is installed. Further options go to VirtualBoard.
+    broker: "mosquitto", "iotcore", or "auto" for Mosquitto where it is installed. `others`: (name, port) of brokers that are the
+    gateway's further paths; the reception serves them too. Further options go to VirtualBoard.
     """
 
     def __init__(
         self, folder: Path, *, gateway: str = "demo-0001", broker: str = "auto", placement: dict[str, Any] | None = None,
-        tell: Callable[[str], None] = lambda text: None, **board_options: Any,
+        others: Sequence[tuple[str, int]] = (), tell: Callable[[str], None] = lambda text: None, **board_options: Any,
     ) -> None:  # fmt: skip
         self.folder = folder
         self.gateway = gateway
@@ -45,6 +46,7 @@ class Chain:
         self.timeline = Timeline()
         self.broker_kind = _choose(broker)
         self._placement = placement or {}
+        self._others = tuple(others)
         self._tell = tell
         self._board_options = board_options
         self._stack = ExitStack()
@@ -84,7 +86,7 @@ class Chain:
         self.board.events(self._on_board)
         self._stack.enter_context(self.board)
         self._tell(f"gateway flashed ({flash.stat().st_size >> 20} MiB) and switched on, serial port {self.board.tty}")
-        placement = Placement(self.gateway, ((BROKER_NAME, self.broker.port),), **self._placement)
+        placement = Placement(self.gateway, ((BROKER_NAME, self.broker.port), *self._others), **self._placement)
         since = now_ms()
         report = provision(self.board.tty, placement, self.pki_folder)
         self._tell(f"gateway {self.gateway} provisioned through mpremote, key {report['kid']} made on it")
@@ -113,7 +115,7 @@ class Chain:
         """A reception on this chain's database and broker."""
         self._reception = Reception(
             self.pki_folder, self.database_url, self.broker.host, self.broker.port,
-            on_step=self._on_reception, say=lambda sentence: None,
+            on_step=self._on_reception, say=lambda sentence: None, others=self._others,
         )  # fmt: skip
         self._reception.__enter__()
 

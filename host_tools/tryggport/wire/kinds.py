@@ -9,6 +9,7 @@ CLOCK = 17
 DROP = 18
 FAULT = 19
 MAINS = 20
+PATH = 22
 OUTCOME_STORED = 0
 OUTCOME_DUPLICATE = 1
 OUTCOME_CONFLICT = 2
@@ -37,6 +38,7 @@ FAULT_CONFLICT = 5
 FAULT_QUARANTINED = 6
 FAULT_EVIDENCE_CUT = 7
 FAULT_UNREADABLE = 8
+FAULT_PATH = 12
 VERDICT_RECOVERED = 1
 VERDICT_LONG_LIE = 2
 DATA_CAUSE = 1
@@ -52,6 +54,7 @@ DATA_PREVIOUS_NEXT_SEQ = 10
 DATA_FIRMWARE = 11
 DATA_ALARMS = 12
 DATA_OLD_UTC_MS = 13
+DATA_PATH = 16
 
 
 @dataclass(frozen=True)
@@ -93,11 +96,12 @@ KINDS = {
     18: Kind(18, "drop", False, 2, ("IN", 45, 79), None, "", "Events lost: journal full", "Hendelser gikk tapt: journalen er full"),
     19: Kind(19, "fault", False, 2, ("IN", 45, 67), ("IN", 45, 94), "", "Gateway fault", "Feil på porten"),
     20: Kind(20, "mains", False, 2, ("IN", 41, 85), ("IN", 41, 86), "1.19", "Mains power lost", "Strømbrudd"),
+    22: Kind(22, "path", False, 0, ("IN", 45, 62), None, "", "Path tested", "Sambandsvei prøvd"),
 }
 OUTCOMES = {0: "stored", 1: "duplicate", 2: "conflict", 3: "raw", 4: "quarantined", 5: "retry_later", 6: "handed_over", 7: "taken", 8: "closed"}
 STATES = {0: "raised", 1: "updated", 2: "cleared"}
 QUALITIES = {0: "never", 1: "holdover", 2: "synced"}
-DATA = {1: "cause", 2: "first", 3: "last", 4: "fault", 5: "task", 6: "evidence", 7: "verdict", 8: "grace_ms", 9: "previous_epoch", 10: "previous_next_seq", 11: "firmware", 12: "alarms", 13: "old_utc_ms"}
+DATA = {1: "cause", 2: "first", 3: "last", 4: "fault", 5: "task", 6: "evidence", 7: "verdict", 8: "grace_ms", 9: "previous_epoch", 10: "previous_next_seq", 11: "firmware", 12: "alarms", 13: "old_utc_ms", 16: "path"}
 SIGNALS = {
     "idle": Signal("idle", 0, 0, 0, 0, 0, 0, 0, "All is well", "Alt er i orden"),
     "no_contact": Signal("no_contact", 1, 1, 100, 4900, 0, 0, 0, "No contact with the alarm centre", "Ikke kontakt med alarmmottaket"),
