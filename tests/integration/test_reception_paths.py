@@ -114,7 +114,7 @@ def test_TP_WIR_038_a_database_of_one_path_keeps_its_statuses(site):
         connection.execute(
             "INSERT INTO statuses VALUES ('kitchen-7', x'00', 1, 2, 1, 3, 0, 0, 9, NULL, 0, 0, '0.1.0', 5)"
         )
-        connection.execute("UPDATE alembic_version SET version_num = '0001'")
+        connection.execute("UPDATE alembic_version SET version_num = '0005'")
         connection.commit()
     open_database(site.url).close()
     assert site.query("SELECT gateway, path, boot, connect, seen_ms FROM statuses") == [("kitchen-7", 0, 1, 2, 5)]

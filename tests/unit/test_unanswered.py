@@ -52,7 +52,7 @@ class Clocked:
                     break
                 if answers(seqs):
                     self.uplink._settle(seqs[0], seqs[-1], kinds.OUTCOME_STORED, 0)
-                    self.uplink._answered()
+                    self.uplink._heard()
             self.now_ms += 5000
 
     def times(self, seq):
