@@ -186,7 +186,7 @@ class Uplink:
                 seq=seqs[0],
                 done=lambda message: self._done(message, seqs, alarm),
             )
-        except OSError:  # the queue is full or the connection went: pending again
+        except (OSError, MemoryError):  # the queue is full, the connection went, no room to sign: pending again
             self._envelopes -= 1
             for seq in seqs:
                 self._in_flight.pop(seq, None)
