@@ -317,7 +317,7 @@ def _start():
         _forget(
             "gateway.start",
             "gateway.bounds",
-            "gateway.moves",
+            "gateway.paths",
             "gateway.settings",
             "gateway.identity",
             "gateway.journal.recover",

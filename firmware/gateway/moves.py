@@ -3,28 +3,9 @@
 Idea: the paths form a ring, the first is the primary; memory has room for one TLS connection (protocols/decisions/0005). The
 connection moves on for an alarm that nobody answers there, to test the next path, and to come back from one that is not the
 primary. A path at which it has just arrived is tested end to end: an event goes out whose receipt must come back over it
-(TP-WIR-032). The rules are pure: `paths` is what `begin` returned, times are uptime in ms. Loaded when needed, then forgotten."""
+(TP-WIR-032). The rules are pure: `paths` is what `gateway.paths.begin` returned, times are uptime in ms. Loaded when needed, then forgotten."""
 
 from gateway import bounds, kinds
-
-
-def begin(brokers):
-    """The state of the paths to `brokers`, [(host, port)], the primary first. Its class has no code, so nothing of this module stays."""
-    paths = type("Paths", (), {})()
-    paths.brokers = brokers
-    paths.address = [brokers[0]]  # where the connection or the next attempt leads, for the opener
-    paths.path = 0  # its number
-    paths.last = 0  # the path of the connection before
-    paths.testing = None  # a path that has to prove itself
-    paths.failed = {}  # path: seq of the fault that tells of it
-    paths.arrived_ms = None  # None: not connected, or leaving
-    paths.on_purpose = paths.leaving = False
-    paths.refused = False  # the broker has nobody to give an alarm to
-    paths.look_ms = 0  # when to move on, or to call the test failed
-    paths.moved_ms = -bounds.SWITCH_MS  # for an alarm
-    paths.switch_ms = bounds.SWITCH_MS
-    paths.wait_ms = bounds.PATH_RETURN_MS[0]
-    return paths
 
 
 def following(paths):

@@ -9,13 +9,14 @@ import machine
 import tls
 from micropython import const
 
-from gateway import BUILT_MS, VERSION, bounds, kinds, moves, settings
+from gateway import BUILT_MS, VERSION, bounds, kinds, settings
 from gateway.app import App, log
 from gateway.clock import Clock
 from gateway.drivers.button import Button
 from gateway.drivers.lamp import Lamp
 from gateway.journal import Journal
 from gateway.mqtt import Client, tls_opener
+from gateway.paths import begin
 from gateway.store import JournalMark, Store
 from gateway.uplink import restore
 from gateway.watch import Watch
@@ -48,7 +49,7 @@ def make():
     # Buttons come first: a press while the journal recovers must not be lost.
     buttons = [Button(_input(pins[name])) for name in ("help_button", "cancel_button")]
     output = [machine.Pin(pins[name], machine.Pin.OUT, value=0) for name in ("led_red", "led_green")]
-    paths = moves.begin(config.brokers)
+    paths = begin(config.brokers)
     app = App(
         config,
         buttons,

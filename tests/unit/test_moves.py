@@ -1,6 +1,7 @@
 """When the one connection moves to another path, and how each path proves itself (protocols/wire.md, bounds.md)."""
 
 from gateway import bounds, moves
+from gateway.paths import begin
 
 PRIMARY = ("a.example", 8883)
 SECOND = ("b.example", 8883)
@@ -9,7 +10,7 @@ SECOND_MS = 1000
 
 def at(path=0, now_ms=0, count=2):
     """Paths of a gateway that has just connected to `path`, where it was before."""
-    paths = moves.begin([PRIMARY, SECOND, ("c.example", 1)][:count])
+    paths = begin([PRIMARY, SECOND, ("c.example", 1)][:count])
     paths.path = paths.last = path
     paths.address[0] = paths.brokers[path]
     assert moves.arrived(paths, now_ms) is None
@@ -60,7 +61,7 @@ def test_TP_BND_032_nobody_there_moves_at_once_and_at_most_every_five_seconds():
 
 
 def test_TP_WIR_033_a_path_that_does_not_connect_is_followed_by_the_next():
-    paths = moves.begin([PRIMARY, SECOND])
+    paths = begin([PRIMARY, SECOND])
     tried = []
     for _ in range(5):
         tried.append(paths.address[0])
@@ -115,7 +116,7 @@ def test_TP_BND_036_a_path_that_cannot_be_reached_fails_its_test_and_is_tried_ag
 
 
 def test_TP_BND_035_from_the_second_path_it_comes_back_as_soon_as_the_primary_works():
-    paths = moves.begin([PRIMARY, SECOND])
+    paths = begin([PRIMARY, SECOND])
     moves.lost(paths, 0, False)
     assert moves.arrived(paths, 0) is None
     assert paths.testing == 1, "where it lands it proves the path"
