@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from tryggport.cli import bench, board, cases, demo, events, falls, flash, pki, provision, reception
+from tryggport.cli import bench, board, cases, demo, events, falls, flash, pki, provision, reception, registry
 from tryggport.errors import TryggError
 
 app = typer.Typer(
@@ -17,6 +17,7 @@ TECHNICIAN, MUNICIPALITY, CENTRE, QA, EVERYONE = "Technician", "Municipality", "
 app.command("flash", rich_help_panel=TECHNICIAN)(flash.command)
 app.command("provision", rich_help_panel=TECHNICIAN)(provision.command)
 app.add_typer(pki.app, name="pki", rich_help_panel=MUNICIPALITY)
+app.add_typer(registry.app, name="registry", rich_help_panel=MUNICIPALITY)
 app.add_typer(reception.app, name="reception", rich_help_panel=CENTRE)
 app.add_typer(events.app, name="events", rich_help_panel=CENTRE)
 app.add_typer(cases.app, name="cases", rich_help_panel=CENTRE)

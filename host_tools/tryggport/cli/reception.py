@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
+import csv
 import dataclasses
 import json
 import signal
+import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from tryggport.errors import TryggError
-from tryggport.reception import Reception, open_database, views
+from tryggport.reception import Reception, canary, open_database, tenants, views
+from tryggport.reception.timers import Timers
 
 app = typer.Typer(no_args_is_help=True, help="Receive, verify, store and receipt what gateways send.")
 DEFAULT_DB = "sqlite:///reception.db"
 DatabaseUrl = Annotated[str, typer.Option("--db", help="SQLAlchemy URL of the database.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Municipality = Annotated[
+    str | None, typer.Option("--municipality", help="Only what is this municipality's; without it, all.")
+]
 
 
 @app.command()
@@ -25,21 +33,31 @@ def run(
     pki: Annotated[Path, typer.Option("--pki", help="Folder of the PKI.")],
     broker: Annotated[str, typer.Option("--broker", metavar="HOST:PORT", help="The MQTT broker.")] = "localhost:8883",
     db: DatabaseUrl = DEFAULT_DB,
+    dead_man: Annotated[
+        str | None,
+        typer.Option("--dead-man", metavar="URL", help="https:// URL that is called while alarms come through."),
+    ] = None,
+    ca: Annotated[
+        Path | None, typer.Option("--ca", help="PEM of the CAs of web hooks and the dead-man URL; else the system's.")
+    ] = None,
     trace: Annotated[bool, typer.Option("--trace", help="Print each step as a JSON line.")] = False,
 ) -> None:
     """Serve until SIGTERM or Ctrl-C. Prints "ready" when gateways can be heard."""
     host, port = split_address(broker)
     steps = {"on_step": print_step} if trace else {}
-    reception = Reception(pki, db, host, port, say=lambda text: print(f"reception: {text}", flush=True), **steps)
+    pulses = [canary.dead_man(dead_man, ca)] if dead_man else []
+    reception = Reception(pki, db, host, port, say=_say, **steps)
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, lambda *_: reception.stop())
-    reception.run()
+    with Timers.of(pki, db, host, port, pulses=pulses, cafile=ca, say=_say):
+        reception.run()
 
 
 @app.command()
-def status(db: DatabaseUrl = DEFAULT_DB, as_json: AsJson = False) -> None:
+def status(db: DatabaseUrl = DEFAULT_DB, municipality: Municipality = None, as_json: AsJson = False) -> None:
     """Show how the gateways are, what was refused and what could not be read."""
-    report = views.overview(open_database(db, create=False))
+    with scope_of(db, municipality) as scope:
+        report = views.overview(scope)
     if as_json:
         print(json.dumps(report, indent=2))
         return
@@ -54,6 +72,39 @@ def status(db: DatabaseUrl = DEFAULT_DB, as_json: AsJson = False) -> None:
         print(
             f"unreadable from {item['gateway']} at {local_time(item['received_ms'])}, {item['copies']} x: {item['why']}"
         )
+
+
+@app.command()
+def worklist(
+    municipality: Municipality = None,
+    db: DatabaseUrl = DEFAULT_DB,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """What there is to do: a line each, which goes by itself when it is mended."""
+    with scope_of(db, municipality) as scope:
+        found = views.work_list(scope)
+    if as_json:
+        print(json.dumps(found, indent=2))
+    elif as_csv:
+        columns = ("since", "municipality", "home", "gateway", "kind", "sentence")
+        lines = csv.DictWriter(sys.stdout, columns, extrasaction="ignore", lineterminator="\n")
+        lines.writeheader()
+        lines.writerows(row | {"since": local_time(row["first_ms"])} for row in found)
+    else:
+        for row in found:
+            print(f"{local_time(row['first_ms'])}  {row['sentence']}")
+
+
+@contextlib.contextmanager
+def scope_of(db: str, municipality: str | None = None) -> Iterator[tenants.Scope]:
+    """The database as that municipality sees it, or the centre; closed on leaving. Raises TryggError."""
+    with contextlib.closing(open_database(db, create=False)) as database:
+        yield tenants.centre(database) if municipality is None else tenants.municipality(database, municipality)
+
+
+def _say(sentence: str) -> None:
+    print(f"reception: {sentence}", flush=True)
 
 
 def split_address(address: str) -> tuple[str, int]:

@@ -19,9 +19,9 @@ from typing import Any, NoReturn, Self
 from tryggport.errors import TryggError
 from tryggport.pki import files
 from tryggport.reception import store
-from tryggport.reception.cases import now_ms
 from tryggport.reception.database import open_database
 from tryggport.reception.keyring import KeyRing
+from tryggport.reception.ledger import now_ms
 from tryggport.reception.link import Link, Message
 from tryggport.reception.store import Arrival, Settled
 from tryggport.wire import topics
