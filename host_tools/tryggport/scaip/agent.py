@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import ssl
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
@@ -152,7 +153,8 @@ class Agent:
         except ssl.SSLCertVerificationError as e:
             raise NoAnswerError(f"The certificate of {where} is not trusted: {e.verify_message}.") from None
         except (OSError, IndexError) as e:
-            why = getattr(e, "strerror", None) or str(e)
+            number = getattr(e, "errno", None)
+            why = os.strerror(number) if number and number > 0 else str(e)
             raise NoAnswerError(f"{where} cannot be reached: {why}.") from None
         route = _stream_route(target.transport, writer)
         self._streams[target] = route

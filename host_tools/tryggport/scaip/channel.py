@@ -21,6 +21,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Self, TypeVar
 
@@ -91,6 +92,7 @@ class ScaipChannel:
         self._lanes: dict[tuple[str, bool], tuple[asyncio.Task[None], asyncio.Event]] = {}
         self._clocks: dict[str, asyncio.TimerHandle] = {}
         self._slots = asyncio.Semaphore(AT_ONCE)
+        self._beats = asyncio.Semaphore(AT_ONCE)  # of their own: a centre that is gone must not hold up an alarm
         self._changed = threading.Condition()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="scaip", daemon=True)
@@ -136,16 +138,17 @@ class ScaipChannel:
             self._changed.wait_for(lambda: self.outcome(ref).state != WAITING, timeout_s)
         return self.outcome(ref)
 
-    def heartbeat(self, home: Home, path: int, receivers: Sequence[str]) -> dict[str, Verdict]:
+    def heartbeat(self, home: Home, path: int, receivers: Sequence[str]) -> Future[dict[str, Verdict]]:
         """Sends a sign of life of the home's path (0 primary) to every receiver; what each answered. Nothing is kept."""
-        return self._call(self._beat(home, path, check_receivers(receivers)), self._times.reply_s + START_S)
+        return asyncio.run_coroutine_threadsafe(self._beat(home, path, check_receivers(receivers)), self._loop)
 
     async def _beat(self, home: Home, path: int, receivers: Sequence[str]) -> dict[str, Verdict]:
         async def one(receiver: str) -> Verdict:
             request = codes.heartbeat(home, secrets.token_hex(8), path)
             return await self.courier.attempt(request, receiver, reply_s=self._times.reply_s)
 
-        return dict(zip(receivers, await asyncio.gather(*map(one, receivers)), strict=True))
+        async with self._beats:
+            return dict(zip(receivers, await asyncio.gather(*map(one, receivers)), strict=True))
 
     async def _start(self) -> None:
         await self.agent.open()

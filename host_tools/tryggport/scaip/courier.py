@@ -47,10 +47,16 @@ class Courier:
         self.unreadable: Counter[str] = Counter()
         agent.handler = self._receive
 
-    async def attempt(self, request: Request, receiver: str, *, reply_s: float = REPLY_S) -> Verdict:
-        """One try at one receiver, at most `reply_s` long. Raises TryggError only for a bad address or request."""
+    async def attempt(
+        self, request: Request, receiver: str, *, reply_s: float = REPLY_S, raw: tuple[str, bytes] | None = None
+    ) -> Verdict:
+        """One try at one receiver, at most `reply_s` long. Raises TryggError only for a bad address or request.
+
+        raw: media type and body to send instead of the request's own XML.
+        """
         uri = locate.parse_uri(receiver)
-        body = request.to_xml()
+        media_type, content = raw or (MEDIA_TYPE, request.to_xml())
+        body = content, media_type
         loop = asyncio.get_running_loop()
         replied: asyncio.Future[Reply] = loop.create_future()
         entry = (uri.secure, replied)
@@ -91,7 +97,9 @@ class Courier:
         wrong = f", but a reply for {inside.ref}" if inside is not None else ""
         return judge.silence(f"answers {answer.code} without confirming the alarm{wrong}", reached=False)
 
-    async def _exchange(self, request: Request, uri: locate.Uri, body: bytes, deadline: float) -> SipMessage | Verdict:
+    async def _exchange(
+        self, request: Request, uri: locate.Uri, body: tuple[bytes, str], deadline: float
+    ) -> SipMessage | Verdict:
         """The final response of the first target that has one."""
         targets = await self._locator.targets(uri)
         why = "does not answer"
@@ -105,13 +113,13 @@ class Courier:
         return judge.silence(why, reached=False)
 
     async def _ask(
-        self, request: Request, uri: locate.Uri, target: Target, body: bytes, timeout_s: float
+        self, request: Request, uri: locate.Uri, target: Target, body: tuple[bytes, str], timeout_s: float
     ) -> SipMessage:
         """One transaction, or two when the first is answered with a challenge."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_s
         route = await self._agent.route(target, timeout_s)
-        message = self._agent.message(uri.text, route, request.cid, body, MEDIA_TYPE)
+        message = self._agent.message(uri.text, route, request.cid, *body)
         answer = await self._agent.transact(message, route, deadline - loop.time())
         who = self._credentials.get(uri.host)
         if answer.code not in AUTH or who is None:

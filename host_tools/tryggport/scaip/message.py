@@ -27,6 +27,8 @@ MAX_TEXT = 256
 OK, TOO_LONG, INVALID, WRONG_DATA, HOLD, NOT_TREATED, BUSY, TAG_MISSING, OTHER = 0, 1, 2, 3, 4, 5, 6, 7, 99
 MESSAGE, RESET, INFORMATION, HEARTBEAT = "ME", "RE", "IN", "PI"
 _NOTHING: Mapping[str, str] = MappingProxyType({})
+
+
 def _nothing() -> Mapping[str, str]:
     return _NOTHING
 
