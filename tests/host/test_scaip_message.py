@@ -190,7 +190,10 @@ def test_TP_SCA_007_any_bytes_are_a_message_or_a_scaip_error(data):
         parse(data)
 
 
-@given(st.lists(st.tuples(st.integers(0, len(GOOD) - 1), st.integers(0, 255)), min_size=1, max_size=6), st.integers(0, len(GOOD)))
+@given(
+    st.lists(st.tuples(st.integers(0, len(GOOD) - 1), st.integers(0, 255)), min_size=1, max_size=6),
+    st.integers(0, len(GOOD)),
+)
 def test_TP_SCA_007_a_damaged_message_is_a_message_or_a_scaip_error(changes, end):
     data = bytearray(GOOD)
     for at, byte in changes:

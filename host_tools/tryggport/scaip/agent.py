@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import os
 import ssl
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,6 +25,7 @@ MAX_DATAGRAM = 1300  # RFC 3261 section 18.1.1
 ANSWERS_KEPT = 4096  # TP-BND-203
 CONNECTIONS = 1024  # TP-BND-204
 READ = 65536
+GOODBYE_S = 1.0
 
 
 class NoAnswerError(TryggError):
@@ -81,6 +82,7 @@ class Agent:
         self._pending: dict[str, _Pending] = {}
         self._answers: OrderedDict[tuple[str, str, str], bytes | None] = OrderedDict()
         self._streams: dict[Target, Route] = {}
+        self._opening: defaultdict[Target, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._servers: list[asyncio.Server] = []
         self._datagrams: asyncio.DatagramTransport | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -141,13 +143,8 @@ class Agent:
                     found = await loop.getaddrinfo(target.host, target.port, family=self._family())
                     host, port = found[0][4][:2]
                     return self._datagram_route((str(host), int(port)))
-                kept = self._streams.get(target)
-                if kept is not None and kept.stream is not None and not kept.stream.is_closing():
-                    return kept
-                tls = (self.client_tls or ssl.create_default_context()) if target.transport == TLS else None
-                reader, writer = await asyncio.open_connection(
-                    target.host, target.port, ssl=tls, server_hostname=target.name if tls else None
-                )
+                async with self._opening[target]:
+                    return self._streams.get(target) or await self._connect(target)
         except TimeoutError:
             raise NoAnswerError(f"{where} does not answer within {timeout_s:g} s.") from None
         except ssl.SSLCertVerificationError as e:
@@ -156,8 +153,12 @@ class Agent:
             number = getattr(e, "errno", None)
             why = os.strerror(number) if number and number > 0 else str(e)
             raise NoAnswerError(f"{where} cannot be reached: {why}.") from None
-        route = _stream_route(target.transport, writer)
-        self._streams[target] = route
+
+    async def _connect(self, target: Target) -> Route:
+        tls = (self.client_tls or ssl.create_default_context()) if target.transport == TLS else None
+        name = target.name if tls else None
+        reader, writer = await asyncio.open_connection(target.host, target.port, ssl=tls, server_hostname=name)
+        route = self._streams[target] = _stream_route(target.transport, writer)
         self._start(self._read(reader, route))
         return route
 
@@ -179,8 +180,7 @@ class Agent:
                 wait_s = T2_S if pending.proceeding else min(2 * wait_s, T2_S)
         finally:
             del self._pending[request.branch]
-        if route.stream is not None:
-            route.stream.close()  # a dead connection is not used again
+        self._forget(route)  # a dead connection is not used again
         raise NoAnswerError(f"{route.peer} ({route.transport}) is silent for {timeout_s:g} s.")
 
     def receive(self, data: bytes, route: Route) -> None:
@@ -267,12 +267,18 @@ class Agent:
         except (OSError, SipError):
             pass
         finally:
-            if route.stream is not None:
-                route.stream.close()
-            self._streams = {target: kept for target, kept in self._streams.items() if kept is not route}
+            self._forget(route)
             for pending in self._pending.values():
                 if pending.route is route and not pending.answer.done():
                     pending.answer.set_exception(NoAnswerError(f"{route.peer} closed the connection."))
+            if route.stream is not None:
+                with contextlib.suppress(OSError, TimeoutError):
+                    await asyncio.wait_for(route.stream.wait_closed(), GOODBYE_S)
+
+    def _forget(self, route: Route) -> None:
+        self._streams = {target: kept for target, kept in self._streams.items() if kept is not route}
+        if route.stream is not None:
+            route.stream.close()
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

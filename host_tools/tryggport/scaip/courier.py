@@ -62,18 +62,17 @@ class Courier:
         entry = (uri.secure, replied)
         self._waiting[request.ref].append(entry)
         deadline = loop.time() + reply_s
+        exchange = asyncio.ensure_future(self._exchange(request, uri, body, deadline))
         try:
-            exchange = asyncio.ensure_future(self._exchange(request, uri, body, deadline))
             both: tuple[asyncio.Future[Any], ...] = (exchange, replied)
             await asyncio.wait(both, timeout=reply_s, return_when=asyncio.FIRST_COMPLETED)
             if replied.done():  # the separate MESSAGE may overtake the 200
-                exchange.cancel()
                 return judge.of_reply(replied.result(), reduced=request == request.reduced())
             if not exchange.done():
-                exchange.cancel()
                 return judge.silence("does not answer", reached=False)
             return await self._after(exchange.result(), request, replied, deadline)
         finally:
+            exchange.cancel()
             self._waiting[request.ref].remove(entry)
             if not self._waiting[request.ref]:
                 del self._waiting[request.ref]
