@@ -162,6 +162,6 @@ def test_TP_SCA_008_sipp_behind_tls_confirms_our_alarm(tmp_path):
     with (
         sipp_centre(tmp_path, "centre_apart", "TCP") as plain,
         tls_in_front(int(plain.split(":")[2].split(";")[0]), tls) as port,
+        channel(times=PATIENT, client_tls=tls.client) as (ours, _),
     ):
-        with channel(times=PATIENT, client_tls=tls.client) as (ours, _):
-            assert ours.wait(ours.deliver(fall(), [f"sips:arc@localhost:{port}"]), 10).state == "delivered"
+        assert ours.wait(ours.deliver(fall(), [f"sips:arc@localhost:{port}"]), 10).state == "delivered"

@@ -138,6 +138,26 @@ class ScaipChannel:
             self._changed.wait_for(lambda: self.outcome(ref).state != WAITING, timeout_s)
         return self.outcome(ref)
 
+    def attempt(self, request: Request, receivers: Sequence[str]) -> Verdict:
+        """Tries each receiver once, best first, until one has it; for a caller that keeps its own list and repeats by itself.
+
+        Blocks for at most twice `reply_s` a receiver; nothing is kept. `REFUSED` only when all of them refuse. Raises
+        TryggError for a bad address or request.
+        """
+        work = self._attempt(request, check_receivers(receivers))
+        return self._call(work, 2 * self._times.reply_s * len(receivers) + START_S)
+
+    async def _attempt(self, request: Request, receivers: Sequence[str]) -> Verdict:
+        said: list[Verdict] = []
+        for receiver in receivers:
+            verdict = await self.courier.attempt(request, receiver, reply_s=self._times.reply_s)
+            if verdict.next is Next.REDUCE:
+                verdict = await self.courier.attempt(request.reduced(), receiver, reply_s=self._times.reply_s)
+            if verdict.delivered:
+                return verdict
+            said.append(verdict)
+        return next((v for v in said if v.next is not Next.REFUSED), said[-1])
+
     def heartbeat(self, home: Home, path: int, receivers: Sequence[str]) -> Future[dict[str, Verdict]]:
         """Sends a sign of life of the home's path (0 primary) to every receiver; what each answered. Nothing is kept."""
         return asyncio.run_coroutine_threadsafe(self._beat(home, path, check_receivers(receivers)), self._loop)
