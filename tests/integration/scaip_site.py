@@ -50,14 +50,16 @@ class Arc:
 
 
 @contextlib.contextmanager
-def arc(behave="", port=0, tls=None, **options):
+def arc(behave="", port=0, tls=None, idle_s=900.0, **options):
     """A centre on a thread of its own."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
     listen = [Listen("UDP", port=port), Listen("TCP", port=port)]
     listen += [Listen("TLS", "127.0.0.1")] if tls else []
-    agent = Agent(None, listen, server_tls=tls.server if tls else None, client_tls=tls.client if tls else None)
+    agent = Agent(
+        None, listen, server_tls=tls.server if tls else None, client_tls=tls.client if tls else None, idle_s=idle_s
+    )
     centre = Centre(agent, behaviours=script(behave), **options)
     try:
         asyncio.run_coroutine_threadsafe(agent.open(), loop).result(5)

@@ -1,5 +1,6 @@
 """The channel against simulated centres that misbehave in every way they know, over real sockets."""
 
+import contextlib
 import dataclasses
 import itertools
 import socket
@@ -82,7 +83,7 @@ def test_TP_SCA_006_what_is_rejected_twice_is_refused_and_never_loops(behave):
         assert ours.outcome(ref).receiver == third
 
 
-def test_TP_SCA_013_TP_BND_207_what_nobody_confirms_is_told_once_and_tried_on():
+def test_TP_SCA_013_TP_BND_206_what_nobody_confirms_is_told_once_and_tried_on():
     assert (channel_module.ESCALATE_S, courier.REPLY_S) == (60.0, 10.0)
     with arc("lost,lost,lost,lost") as centre, channel(times=dataclasses.replace(FAST, escalate_s=0.5)) as (ours, told):
         ref = ours.deliver(fall(), [centre.udp])
@@ -92,7 +93,7 @@ def test_TP_SCA_013_TP_BND_207_what_nobody_confirms_is_told_once_and_tried_on():
         assert len(centre.seen) == 5
 
 
-def test_TP_SCA_013_TP_BND_206_a_reply_that_comes_too_late_still_delivers():
+def test_TP_SCA_013_TP_BND_205_a_reply_that_comes_too_late_still_delivers():
     with arc("late=0.9") as first, arc("lost,lost,lost") as second, channel() as (ours, _):
         ref = ours.deliver(fall(), [first.udp, second.udp])
         started = time.monotonic()
@@ -325,7 +326,7 @@ def test_a_port_that_is_taken_is_told_in_a_sentence():
             pass
 
 
-def test_TP_BND_208_TP_BND_209_bounds_of_retries():
+def test_TP_BND_207_TP_BND_208_bounds_of_retries():
     assert channel_module.RETRY_S == (2.0, 60.0)
     assert channel_module.AT_ONCE == 64
     with arc("lost") as centre, channel() as (ours, _):
@@ -350,3 +351,33 @@ def test_TP_SCA_006_a_single_attempt_tells_a_caller_with_a_list_of_its_own_what_
         assert (nobody.next.value, nobody.snu) == ("elsewhere", 6)
         second.centre.script.popleft()
         assert ours.attempt(fall("d"), [first.udp, second.udp]).next.value == "refused"
+
+
+def test_TP_BND_204_more_connections_than_the_bound_are_closed_and_the_others_served():
+    with arc() as centre, contextlib.ExitStack() as stack:
+        port = centre.centre.agent.ports["TCP"]
+        open_ones = [
+            stack.enter_context(socket.create_connection(("127.0.0.1", port))) for _ in range(agent.CONNECTIONS)
+        ]
+        assert wait_for(lambda: len(centre.centre.agent._accepted) == agent.CONNECTIONS == 256)
+        with socket.create_connection(("127.0.0.1", port)) as one_more:
+            one_more.settimeout(5)
+            assert one_more.recv(1) == b""
+        open_ones[0].settimeout(5)
+        request = sip.request("sip:arc@x", "TCP 127.0.0.1:9", f"sip:{CID}@x", fall().to_xml(), MEDIA_TYPE)
+        open_ones[0].sendall(request.to_bytes())
+        assert open_ones[0].recv(100).startswith(b"SIP/2.0 200")
+        open_ones.pop().close()
+        assert wait_for(lambda: len(centre.centre.agent._accepted) == agent.CONNECTIONS - 1)
+
+
+def test_TP_BND_211_a_connection_that_is_silent_for_long_is_closed():
+    assert agent.IDLE_S == 900.0
+    with arc(idle_s=0.3) as centre, socket.create_connection(("127.0.0.1", centre.centre.agent.ports["TCP"])) as idle:
+        idle.settimeout(5)
+        assert idle.recv(1) == b""
+        with channel() as (ours, _):  # ours is opened anew
+            assert ours.attempt(fall("a"), [centre.tcp]).delivered
+            time.sleep(0.6)
+            assert ours.attempt(fall("b"), [centre.tcp]).delivered
+            assert len({seen.peer for seen in centre.seen}) == 2

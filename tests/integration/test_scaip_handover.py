@@ -108,7 +108,7 @@ def test_TP_SCA_013_what_is_not_delivered_and_what_is_refused_stands_in_the_case
             assert isinstance(told[1], Outcome)
 
 
-def test_TP_SCA_011_TP_BND_211_faults_of_the_house_and_unreadable_alarms_go_too_and_the_gateways_small_talk_does_not(
+def test_TP_SCA_011_TP_BND_210_faults_of_the_house_and_unreadable_alarms_go_too_and_the_gateways_small_talk_does_not(
     site,  # noqa: F811
 ):
     assert handover.LOOK_BACK_MS == 24 * 3600 * 1000
@@ -138,7 +138,7 @@ def test_TP_SCA_011_TP_BND_211_faults_of_the_house_and_unreadable_alarms_go_too_
         assert len(centre.seen) == 3
 
 
-def test_TP_SCA_014_TP_BND_210_a_home_that_is_alive_beats_at_the_centre_and_a_silent_one_does_not(site):  # noqa: F811
+def test_TP_SCA_014_TP_BND_209_a_home_that_is_alive_beats_at_the_centre_and_a_silent_one_does_not(site):  # noqa: F811
     assert handover.HEARTBEAT_S == 300.0
     gateway = site.gateway()
     with site.reception(), site.connected(gateway), arc() as centre, bridged(site.url, [centre.udp], heartbeat_s=0.4):

@@ -46,8 +46,8 @@ from tryggport.wire.event import Event
 
 WHO = "SCAIP"
 POLL_S = 0.2
-HEARTBEAT_S = 300.0  # TP-BND-210
-LOOK_BACK_MS = 24 * 3600 * 1000  # TP-BND-211
+HEARTBEAT_S = 300.0  # TP-BND-209
+LOOK_BACK_MS = 24 * 3600 * 1000  # TP-BND-210
 TOLD_SEVERITY = 2  # information below this stays here
 WATCHED = tuple(code for code, kind in kinds.KINDS.items() if not kind.alarm and kind.severity >= TOLD_SEVERITY)
 

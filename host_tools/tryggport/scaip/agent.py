@@ -23,9 +23,10 @@ from tryggport.scaip.sip import SipError, SipMessage
 T1_S, T2_S = 0.5, 4.0  # RFC 3261 section 17.1.2.2
 MAX_DATAGRAM = 1300  # RFC 3261 section 18.1.1
 ANSWERS_KEPT = 4096  # TP-BND-203
-CONNECTIONS = 1024  # TP-BND-204
+CONNECTIONS = 256  # TP-BND-204
 READ = 65536
 GOODBYE_S = 1.0
+IDLE_S = 900.0  # TP-BND-211
 
 
 class NoAnswerError(TryggError):
@@ -67,7 +68,7 @@ class Agent:
     """`handler` gets each new MESSAGE and returns the response, or None to stay silent.
 
     `advertise`: the host that others reach us at. `client_tls`, `server_tls`: trust towards receivers, our certificate
-    for those who connect to us.
+    for those who connect to us. A connection that is silent for `idle_s` is closed; ours are opened anew when needed.
     """
 
     handler: Handler
@@ -75,13 +76,14 @@ class Agent:
     advertise: str = ""
     client_tls: ssl.SSLContext | None = None
     server_tls: ssl.SSLContext | None = None
-    t1_s: float = T1_S
+    idle_s: float = IDLE_S
     ports: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._pending: dict[str, _Pending] = {}
         self._answers: OrderedDict[tuple[str, str, str], bytes | None] = OrderedDict()
         self._streams: dict[Target, Route] = {}
+        self._accepted: set[int] = set()
         self._opening: defaultdict[Target, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._servers: list[asyncio.Server] = []
         self._datagrams: asyncio.DatagramTransport | None = None
@@ -170,7 +172,7 @@ class Agent:
             raise NoAnswerError(f"A message of {len(data)} bytes is too large for UDP.", "Use ;transport=tcp or sips:")
         loop = asyncio.get_running_loop()
         pending = self._pending[request.branch] = _Pending(loop.create_future(), route)
-        deadline, wait_s = loop.time() + min(timeout_s, 64 * self.t1_s), self.t1_s
+        deadline, wait_s = loop.time() + min(timeout_s, 64 * T1_S), T1_S
         try:
             while (left_s := deadline - loop.time()) > 0:
                 route.write(data)
@@ -251,20 +253,22 @@ class Agent:
         return self._datagrams.get_extra_info("socket").family if self._datagrams is not None else 0
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if len(self._tasks) > CONNECTIONS:
+        transport = TLS if writer.get_extra_info("ssl_object") else TCP
+        route = _stream_route(transport, writer)
+        if len(self._accepted) >= CONNECTIONS:
             writer.close()
             return
-        transport = TLS if writer.get_extra_info("ssl_object") else TCP
-        self._start(self._read(reader, _stream_route(transport, writer)))
+        self._accepted.add(id(route))
+        self._start(self._read(reader, route))
 
     async def _read(self, reader: asyncio.StreamReader, route: Route) -> None:
         buffer = bytearray()
         try:
-            while data := await reader.read(READ):
+            while data := await asyncio.wait_for(reader.read(READ), self.idle_s):
                 buffer += data
                 while message := sip.split_stream(buffer):
                     self.receive(message, route)
-        except (OSError, SipError):
+        except (OSError, SipError, TimeoutError):
             pass
         finally:
             self._forget(route)
@@ -276,6 +280,7 @@ class Agent:
                     await asyncio.wait_for(route.stream.wait_closed(), GOODBYE_S)
 
     def _forget(self, route: Route) -> None:
+        self._accepted.discard(id(route))
         self._streams = {target: kept for target, kept in self._streams.items() if kept is not route}
         if route.stream is not None:
             route.stream.close()

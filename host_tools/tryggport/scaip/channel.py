@@ -33,14 +33,15 @@ from tryggport.scaip.courier import REPLY_S, Courier, check_receivers
 from tryggport.scaip.deliveries import DELIVERED, REFUSED, WAITING, Deliveries, Delivery
 from tryggport.scaip.digest import Credentials
 from tryggport.scaip.judge import Next, Verdict
-from tryggport.scaip.locate import TCP, TLS, UDP, Locator
+from tryggport.scaip.locate import TCP, TLS, UDP, Locator, parse_uri
 from tryggport.scaip.message import MESSAGE, OK, Reply, Request, parse
 
 UNDELIVERED = "undelivered"
-ESCALATE_S = 60.0  # TP-BND-207
-RETRY_S = (2.0, 60.0)  # TP-BND-208
-AT_ONCE = 64  # TP-BND-209
+ESCALATE_S = 60.0  # TP-BND-206
+RETRY_S = (2.0, 60.0)  # TP-BND-207
+AT_ONCE = 64  # TP-BND-208
 START_S = 10.0
+REMEMBERED = 10_000
 _T = TypeVar("_T")
 
 
@@ -89,6 +90,7 @@ class ScaipChannel:
         self._on_outcome = on_outcome
         self._say = say
         self._open: dict[str, Delivery] = {}
+        self._done: dict[str, tuple[str, ...]] = {}  # receivers of those that were settled lately
         self._lanes: dict[tuple[str, bool], tuple[asyncio.Task[None], asyncio.Event]] = {}
         self._clocks: dict[str, asyncio.TimerHandle] = {}
         self._slots = asyncio.Semaphore(AT_ONCE)
@@ -194,11 +196,11 @@ class ScaipChannel:
 
     def _admit(self, delivery: Delivery) -> None:
         """Puts a message on its lane: one for the alarms of a home, one for the rest."""
-        if delivery.state != WAITING:
-            return
         known = self._open.get(delivery.ref)
         if known is not None:
             delivery = dataclasses.replace(known, receivers=delivery.receivers)
+        elif delivery.state != WAITING or self._done.get(delivery.ref) == delivery.receivers:
+            return  # it was settled while this was on its way here
         self._open[delivery.ref] = delivery
         if delivery.alarm and delivery.escalated_ms is None and delivery.ref not in self._clocks:
             left_s = self._times.escalate_s - (_now_ms() - delivery.created_ms) / 1000
@@ -221,6 +223,8 @@ class ScaipChannel:
                 await self._round(waiting)
             except TryggError as e:  # the store: what is sent once more carries the same ref
                 self._say(e.message)
+            except Exception as e:  # a fault in this program must not silence a home
+                self._say(f"Fault in this program, it goes on: {e!r}")
             failures = 0 if len(self._open) < before else failures + 1
             if failures:
                 pause_s = min(last_s, first_s * 2 ** min(failures - 1, 8))
@@ -300,7 +304,7 @@ class ScaipChannel:
         delivery = self._open.get(reply.ref)
         if delivery is None or reply.snu != OK:
             return
-        if transport == TLS or not any("sips:" in r or "transport=tls" in r for r in delivery.receivers):
+        if transport == TLS or not any(parse_uri(receiver).secure for receiver in delivery.receivers):
             try:
                 self._keep(reply.ref, state=DELIVERED, snu=OK, why="accepted, late")
             except TryggError as e:
@@ -327,6 +331,9 @@ class ScaipChannel:
             self._open[ref] = changed
         else:
             del self._open[ref]
+            self._done[ref] = changed.receivers
+            if len(self._done) > REMEMBERED:
+                del self._done[next(iter(self._done))]
             if clock := self._clocks.pop(ref, None):
                 clock.cancel()
             self._wake((changed.cid, False))

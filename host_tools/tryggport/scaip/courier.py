@@ -20,7 +20,7 @@ from tryggport.scaip.locate import Locator, Target
 from tryggport.scaip.message import MEDIA_TYPE, Reply, Request, ScaipError, parse
 from tryggport.scaip.sip import SipMessage
 
-REPLY_S = 10.0  # TP-BND-206
+REPLY_S = 10.0  # TP-BND-205
 AUTH = {401: ("www-authenticate", "authorization"), 407: ("proxy-authenticate", "proxy-authorization")}
 Late = Callable[[Reply, str], None]
 
