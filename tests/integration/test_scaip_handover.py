@@ -1,19 +1,22 @@
 """From the gateway to the centre's own system and back to the home: reception, bridge and simulated centres."""
 
 import contextlib
+import subprocess
 import threading
 import time
 
 import pytest
-from reception_site import site  # noqa: F401
+from reception_site import TRYGGPORT, site  # noqa: F401
 from scaip_site import CID, FAST, arc, channel, fall, wait_for
 from tryggport.errors import TryggError
-from tryggport.reception import Bridge, SqlDeliveries, cases, handover, open_database
+from tryggport.reception import Bridge, SqlDeliveries, cases, handover, open_database, store
+from tryggport.reception.schema import outbox
 from tryggport.scaip.behaviour import behaviour
 from tryggport.scaip.channel import Outcome, Times
 from tryggport.scaip.codes import Home, meaning, reference
 from tryggport.sim.chain import Chain
 from tryggport.wire import kinds
+from tryggport.wire.event import Event
 
 HOME = Home(CID, "+4791234567")
 
@@ -159,19 +162,19 @@ def test_TP_SCA_014_TP_BND_209_a_home_that_is_alive_beats_at_the_centre_and_a_si
 
 def test_a_delivery_is_kept_as_it_was_given(tmp_path):
     database = open_database(f"sqlite:///{tmp_path / 'r.db'}")
-    store = SqlDeliveries(database)
-    with channel(store) as (ours, _):
+    kept_in = SqlDeliveries(database)
+    with channel(kept_in) as (ours, _):
         ours.deliver(fall("a"), ["sip:x@127.0.0.1:9"])
-    kept = store.get("a")
+    kept = kept_in.get("a")
     assert (kept.xml, kept.receivers, kept.state, kept.order) == (
         fall("a").to_xml(),
         ("sip:x@127.0.0.1:9",),
         "waiting",
         1,
     )
-    assert store.open() == [kept]
-    assert store.get("b") is None
-    with pytest.raises(TryggError), channel(store) as (ours, _):
+    assert kept_in.open() == [kept]
+    assert kept_in.get("b") is None
+    with pytest.raises(TryggError), channel(kept_in) as (ours, _):
         ours.deliver(fall("c"), ["nonsense"])
     database.close()
 
@@ -188,3 +191,42 @@ def test_TP_SCA_012_the_home_shows_that_the_alarm_centre_has_it(tmp_path):
             assert (alarm.request.dty, alarm.request.stc, alarm.from_user) == (4, 10, CID)
             assert alarm.request.ite.startswith("help raised")
             assert [s.request.ref for s in primary.seen if s.request.mty == "ME"] == [alarm.request.ref]
+
+
+@pytest.mark.parametrize("behave", ["no-reply", "ok"])
+def test_TP_SCA_012_kill_9_of_the_bridge_loses_nothing_and_doubles_nothing(tmp_path, behave):
+    url = f"sqlite:///{tmp_path / 'reception.db'}"
+    (tmp_path / "homes.csv").write_text(f"gateway,cid\nkitchen-7,{CID}\n")
+    database = open_database(url)
+    values = {"gateway": "kitchen-7", "epoch": bytes(8), "boot": 1, "uptime_ms": 0, "kind": kinds.HELP}
+    events = [Event.from_bytes(Event(seq=seq, **values).to_bytes()) for seq in range(3)]
+    store.commit(database, [store.Arrival("kitchen-7", True, event) for event in events], [], cases.now_ms())
+
+    @contextlib.contextmanager
+    def bridge(receiver):
+        command = [TRYGGPORT, "scaip", "bridge", "--db", url, "--homes", str(tmp_path / "homes.csv"), "--to", receiver,
+                   "--listen", "udp:127.0.0.1:0"]  # fmt: skip
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        try:
+            yield
+        finally:
+            process.kill()
+            process.wait()
+
+    with arc(behave) as centre:
+        with bridge(centre.udp):
+            centre.wait(1)
+        with bridge(centre.udp):
+            assert wait_for(lambda: len(accepted(database)) == 3)
+            time.sleep(0.3)
+    refs = [reference("kitchen-7", bytes(8), seq) for seq in range(3)]
+    assert accepted(database) == refs
+    assert set(centre.refs) == set(refs)
+    with database.read() as tx:
+        assert [row.outcome for row in tx.execute(outbox.select())] == [kinds.OUTCOME_HANDED_OVER] * 3
+    database.close()
+
+
+def accepted(database):
+    """References that the case's history says are with the centre, in its order."""
+    return [what.split()[1] for what in history(database) if "accepted" in what]

@@ -9,6 +9,7 @@ import secrets
 import signal
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -71,7 +72,8 @@ def centre(
             print(json.dumps(seen.as_dict(), ensure_ascii=False), flush=True)
         else:
             style = STYLES.get(seen.request.mty, "") if seen.request else "yellow"
-            console.print(Text(seen.told(), style=style))
+            clock = time.strftime("%H:%M:%S", time.localtime(seen.at_s))
+            console.print(Text(f"{clock} {seen.told()}", style=style))
 
     async def serve() -> None:
         agent = Agent(_nobody, wanted.listen, "", None, wanted.server_tls)

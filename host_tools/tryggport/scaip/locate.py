@@ -6,12 +6,12 @@ import ipaddress
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-
-import dns.asyncresolver
-import dns.exception
-import dns.resolver
+from typing import TYPE_CHECKING
 
 from tryggport.errors import TryggError
+
+if TYPE_CHECKING:
+    from dns.asyncresolver import Resolver
 
 UDP, TCP, TLS = "UDP", "TCP", "TLS"
 PORT = {UDP: 5060, TCP: 5060, TLS: 5061}
@@ -92,7 +92,7 @@ def in_order(services: Iterable[Service], draw: Callable[[int], int]) -> list[Se
 class Locator:
     """Finds targets; a name that the DNS no longer answers for keeps its last good ones."""
 
-    def __init__(self, draw: Callable[[int], int], resolver: dns.asyncresolver.Resolver | None = None) -> None:
+    def __init__(self, draw: Callable[[int], int], resolver: Resolver | None = None) -> None:
         self._draw = draw
         self._resolver = resolver
         self._known: dict[str, list[Service]] = {}
@@ -111,6 +111,10 @@ class Locator:
         return found or [plain]
 
     async def _services(self, name: str) -> list[Service]:
+        import dns.asyncresolver  # here: it would slow the start of every command
+        import dns.exception
+        import dns.resolver
+
         resolver = self._resolver or dns.asyncresolver.get_default_resolver()
         try:
             answer = await resolver.resolve(name, "SRV", lifetime=DNS_S)
