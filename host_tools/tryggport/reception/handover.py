@@ -174,12 +174,12 @@ class Bridge:
             unread: Sequence[Any] = tx.execute(_UNREADABLE).all()
             notices: Sequence[Any] = tx.execute(_NOTICES, {"since_ms": since_ms}).all()
             alive: Sequence[Any] = tx.execute(select(statuses).where(statuses.c.online)).all()
-        for row in alarms:
-            self._hand_over("event", row, alarm=True)
-        for row in unread:
-            self._hand_over("unreadable", row, alarm=True)
-        for row in notices:
-            self._hand_over("event", row, alarm=False)
+        found = [("event", row, True) for row in alarms]
+        found += [("unreadable", row, True) for row in unread]
+        found += [("event", row, False) for row in notices]
+        for table, row, alarm in found:
+            self._hand_over(table, row, alarm=alarm)
+        self._known &= {(table, row.id) for table, row, _ in found}
         for row in alive:
             self._beat(row)
 

@@ -20,6 +20,7 @@ import secrets
 import ssl
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -93,8 +94,9 @@ class ScaipChannel:
         self._done: dict[str, tuple[str, ...]] = {}  # receivers of those that were settled lately
         self._lanes: dict[tuple[str, bool], tuple[asyncio.Task[None], asyncio.Event]] = {}
         self._clocks: dict[str, asyncio.TimerHandle] = {}
-        self._slots = asyncio.Semaphore(AT_ONCE)
-        self._beats = asyncio.Semaphore(AT_ONCE)  # of their own: a centre that is gone must not hold up an alarm
+        # By first receiver, and heartbeats apart: a centre that is gone must not hold up the alarms of another.
+        self._slots: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(AT_ONCE))
+        self._beats: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(AT_ONCE))
         self._changed = threading.Condition()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="scaip", daemon=True)
@@ -169,7 +171,7 @@ class ScaipChannel:
             request = codes.heartbeat(home, secrets.token_hex(8), path)
             return await self.courier.attempt(request, receiver, reply_s=self._times.reply_s)
 
-        async with self._beats:
+        async with self._beats[receivers[0]]:
             return dict(zip(receivers, await asyncio.gather(*map(one, receivers)), strict=True))
 
     async def _start(self) -> None:
@@ -218,14 +220,13 @@ class ScaipChannel:
         first_s, last_s = self._times.retry_s
         while waiting := self._waiting_on(lane):
             wake.clear()
-            before = len(self._open)
             try:
                 await self._round(waiting)
             except TryggError as e:  # the store: what is sent once more carries the same ref
                 self._say(e.message)
             except Exception as e:  # a fault in this program must not silence a home
                 self._say(f"Fault in this program, it goes on: {e!r}")
-            failures = 0 if len(self._open) < before else failures + 1
+            failures = 0 if any(d.ref not in self._open for d in waiting) else failures + 1
             if failures:
                 pause_s = min(last_s, first_s * 2 ** min(failures - 1, 8))
                 try:
@@ -250,7 +251,7 @@ class ScaipChannel:
                 continue
             if not delivery.alarm and self._waiting_on((delivery.cid, True)):
                 return
-            async with self._slots:
+            async with self._slots[delivery.receivers[0]]:
                 reached = await self._try(delivery.ref)
             unreached = unreached or not reached
             held = held or (delivery.ref in self._open and delivery.mty == MESSAGE)
