@@ -2,19 +2,13 @@
 
 import asyncio
 import collections
-import contextlib
 import random
-import socket
-import threading
 
-import dns.asyncresolver
-import dns.flags
-import dns.message
-import dns.rrset
 import pytest
 import sipmessage
 from hypothesis import given
 from hypothesis import strategies as st
+from srv_server import name_server, resolver_at
 from tryggport.errors import TryggError
 from tryggport.scaip import digest, sip
 from tryggport.scaip.digest import Credentials
@@ -146,36 +140,6 @@ def test_TP_SCA_010_services_go_by_priority_and_within_one_by_weighted_lot():
     assert in_order([], lambda n: 0) == []
 
 
-@contextlib.contextmanager
-def name_server(records):
-    """A DNS server on loopback; `records`: the SRV texts by name, None for a server failure."""
-    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    sock.bind(("127.0.0.1", 0))
-
-    def serve():
-        with contextlib.suppress(OSError):
-            while True:
-                data, peer = sock.recvfrom(2048)
-                asked = dns.message.from_wire(data)
-                name = asked.question[0].name.to_text(omit_final_dot=True)
-                answer = dns.message.make_response(asked)
-                found = records.get(name, ())
-                if found is None:
-                    answer.set_rcode(2)
-                elif not found:
-                    answer.set_rcode(3)
-                else:
-                    answer.answer.append(dns.rrset.from_text(asked.question[0].name, 60, "IN", "SRV", *found))
-                sock.sendto(answer.to_wire(), peer)
-
-    thread = threading.Thread(target=serve, daemon=True)
-    thread.start()
-    try:
-        yield sock.getsockname()[1]
-    finally:
-        sock.close()
-
-
 def test_TP_SCA_010_srv_records_lead_to_the_receiver_and_the_last_good_ones_are_kept():
     records = {
         "_sips._tcp.arc.example": ["20 0 5063 b.arc.example.", "10 0 5061 a.arc.example."],
@@ -186,9 +150,7 @@ def test_TP_SCA_010_srv_records_lead_to_the_receiver_and_the_last_good_ones_are_
         return [[(t.transport, t.host, t.port, t.name) for t in await locator.targets(parse_uri(uri))] for uri in uris]
 
     async def all_of_it(port):
-        resolver = dns.asyncresolver.Resolver(configure=False)
-        resolver.nameservers, resolver.port = ["127.0.0.1"], port
-        locator = Locator(lambda n: 0, resolver)
+        locator = Locator(lambda n: 0, resolver_at(port))
         secure = [("TLS", "a.arc.example", 5061, "arc.example"), ("TLS", "b.arc.example", 5063, "arc.example")]
         first = await ask(locator, "sips:a@arc.example", "sip:a@arc.example", "sip:a@arc.example;transport=tcp",
                           "sip:a@arc.example:5080", "sip:a@10.0.0.5", "sips:[::1]", "sip:a@other.example")  # fmt: skip

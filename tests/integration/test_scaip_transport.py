@@ -5,7 +5,9 @@ import dataclasses
 import itertools
 import socket
 import ssl
+import sys
 import time
+from pathlib import Path
 
 import pytest
 from scaip_site import CID, FAST, arc, channel, fall, make_tls, wait_for
@@ -13,8 +15,12 @@ from tryggport.errors import TryggError
 from tryggport.scaip import agent, sip
 from tryggport.scaip.behaviour import NAMED
 from tryggport.scaip.digest import Credentials
+from tryggport.scaip.locate import Locator
 from tryggport.scaip.message import MEDIA_TYPE, parse
 from tryggport.scaip.quirks import QUIRKS, quirky
+
+sys.path.append(str(Path(__file__).parents[1] / "host"))
+from srv_server import name_server, resolver_at
 
 
 @pytest.fixture(scope="module")
@@ -192,3 +198,20 @@ def test_TP_BND_211_a_connection_that_is_silent_for_long_is_closed():
             time.sleep(0.6)
             assert ours.attempt(fall("b"), [centre.tcp]).delivered
             assert len({seen.peer for seen in centre.seen}) == 2
+
+
+def test_TP_SCA_010_an_alarm_goes_by_the_dns_past_the_dead_and_the_unavailable(tls):
+    with arc("503") as busy, arc() as well, arc(tls=tls) as secure, socket.create_server(("127.0.0.1", 0)) as gone:
+        dead = gone.getsockname()[1]
+        gone.close()
+        ports = [dead, *(centre.centre.agent.ports["TCP"] for centre in (busy, well))]
+        records = {
+            "_sip._tcp.arc.example": [f"{n} 0 {port} localhost." for n, port in enumerate(ports)],
+            "_sips._tcp.localhost": [f"0 0 {dead} localhost.", f"1 0 {secure.centre.agent.ports['TLS']} localhost."],
+        }
+        with name_server(records) as port, channel(
+            locator=Locator(lambda n: 0, resolver_at(port)), client_tls=tls.client
+        ) as (ours, _):  # fmt: skip
+            assert ours.attempt(fall("a"), ["sip:arc@arc.example"]).delivered
+            assert ours.attempt(fall("b"), ["sips:arc@localhost"]).delivered
+        assert (busy.refs, well.refs, secure.refs) == (["a"], ["a"], ["b"])

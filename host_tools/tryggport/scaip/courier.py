@@ -20,6 +20,7 @@ from tryggport.scaip.locate import Locator, Target
 from tryggport.scaip.message import MEDIA_TYPE, Reply, Request, ScaipError, parse
 from tryggport.scaip.sip import SipMessage
 
+UNAVAILABLE = 503
 REPLY_S = 10.0  # TP-BND-205
 AUTH = {401: ("www-authenticate", "authorization"), 407: ("proxy-authenticate", "proxy-authorization")}
 Late = Callable[[Reply, str], None]
@@ -99,17 +100,22 @@ class Courier:
     async def _exchange(
         self, request: Request, uri: locate.Uri, body: tuple[bytes, str], deadline: float
     ) -> SipMessage | Verdict:
-        """The final response of the first target that has one."""
+        """The final response of the first target that has one; a 503 leads to the next one (RFC 3263 section 4.3)."""
         targets = await self._locator.targets(uri)
         why = "does not answer"
+        unavailable: SipMessage | None = None
         loop = asyncio.get_running_loop()
         for place, target in enumerate(targets):
             share_s = (deadline - loop.time()) / (len(targets) - place)
             try:
-                return await self._ask(request, uri, target, body, share_s)
+                answer = await self._ask(request, uri, target, body, share_s)
             except NoAnswerError as e:
                 why = e.message.rstrip(".")
-        return judge.silence(why, reached=False)
+                continue
+            if answer.code != UNAVAILABLE:
+                return answer
+            unavailable = answer
+        return unavailable or judge.silence(why, reached=False)
 
     async def _ask(
         self, request: Request, uri: locate.Uri, target: Target, body: tuple[bytes, str], timeout_s: float
