@@ -188,7 +188,8 @@ def test_TP_BND_207_TP_BND_208_bounds_of_retries():
         )  # one connection is shared; the silent attempt closed its own
 
 
-def test_TP_SCA_006_a_single_attempt_tells_a_caller_with_a_list_of_its_own_what_came_of_it():
+def test_TP_SCA_006_TP_BND_212_a_single_attempt_tells_a_caller_with_a_list_of_its_own_what_came_of_it():
+    assert channel_module.ATTEMPT_S == 25.0
     with (
         arc("snu=7,ok,busy,busy,snu=1,snu=1") as first,
         arc("ok,busy,ok,snu=2,snu=2") as second,

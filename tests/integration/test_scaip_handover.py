@@ -185,7 +185,7 @@ def test_TP_SCA_012_the_home_shows_that_the_alarm_centre_has_it(tmp_path):
         homes = {chain.gateway: HOME}
         with bridged(chain.database_url, [primary.udp, secondary.tcp], homes=homes):
             chain.board.press("help")
-            assert wait_for(lambda: any(s.request.mty == "ME" for s in secondary.seen))
+            assert wait_for(lambda: any(s.request.mty == "ME" for s in secondary.seen), 30)
             assert chain.wait_light("handed_over")
             alarm = next(s for s in secondary.seen if s.request.mty == "ME")
             assert (alarm.request.dty, alarm.request.stc, alarm.from_user) == (4, 10, CID)

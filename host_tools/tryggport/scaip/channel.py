@@ -42,6 +42,7 @@ ESCALATE_S = 60.0  # TP-BND-206
 RETRY_S = (2.0, 60.0)  # TP-BND-207
 AT_ONCE = 64  # TP-BND-208
 START_S = 10.0
+ATTEMPT_S = 25.0  # TP-BND-212
 REMEMBERED = 10_000
 _T = TypeVar("_T")
 
@@ -145,18 +146,20 @@ class ScaipChannel:
     def attempt(self, request: Request, receivers: Sequence[str]) -> Verdict:
         """Tries each receiver once, best first, until one has it; for a caller that keeps its own list and repeats by itself.
 
-        Blocks for at most twice `reply_s` a receiver; nothing is kept. `REFUSED` only when all of them refuse. Raises
-        TryggError for a bad address or request.
+        Blocks for at most ATTEMPT_S, which the receivers share; nothing is kept. `REFUSED` only when all of them refuse.
+        Raises TryggError for a bad address or request.
         """
-        work = self._attempt(request, check_receivers(receivers))
-        return self._call(work, 2 * self._times.reply_s * len(receivers) + START_S)
+        return self._call(self._attempt(request, check_receivers(receivers)), ATTEMPT_S + START_S)
 
     async def _attempt(self, request: Request, receivers: Sequence[str]) -> Verdict:
         said: list[Verdict] = []
-        for receiver in receivers:
-            verdict = await self.courier.attempt(request, receiver, reply_s=self._times.reply_s)
+        deadline = self._loop.time() + ATTEMPT_S
+        for place, receiver in enumerate(receivers):
+            share_s = (deadline - self._loop.time()) / (len(receivers) - place)
+            reply_s = min(self._times.reply_s, share_s / 2)  # a message that is rejected goes a second time
+            verdict = await self.courier.attempt(request, receiver, reply_s=reply_s)
             if verdict.next is Next.REDUCE:
-                verdict = await self.courier.attempt(request.reduced(), receiver, reply_s=self._times.reply_s)
+                verdict = await self.courier.attempt(request.reduced(), receiver, reply_s=reply_s)
             if verdict.delivered:
                 return verdict
             said.append(verdict)
