@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from tryggport.cli import bench, board, cases, demo, events, falls, flash, pki, provision, reception, registry
+from tryggport.cli import bench, board, cases, demo, events, falls, flash, pki, provision, reception, registry, scaip
 from tryggport.errors import TryggError
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ app.add_typer(registry.app, name="registry", rich_help_panel=MUNICIPALITY)
 app.add_typer(reception.app, name="reception", rich_help_panel=CENTRE)
 app.add_typer(events.app, name="events", rich_help_panel=CENTRE)
 app.add_typer(cases.app, name="cases", rich_help_panel=CENTRE)
+app.add_typer(scaip.app, name="scaip", rich_help_panel=CENTRE)
 app.add_typer(board.app, name="board", rich_help_panel=QA)
 app.add_typer(falls.app, name="falls", rich_help_panel=QA)
 app.command("bench", rich_help_panel=QA)(bench.command)
