@@ -7,9 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from scaip_site import arc, make_tls, wait_for
+from scaip_site import arc, make_tls
 from tryggport.errors import TryggError
-from tryggport.reception import open_database
 from tryggport.scaip import errand
 from tryggport.scaip.digest import Credentials
 from tryggport.scaip.quirks import QUIRKS
@@ -156,16 +155,3 @@ def test_bad_input_is_one_sentence(arguments, code, what):
     assert done.returncode == code
     assert what in done.stderr
     assert "Traceback" not in done.stderr
-
-
-def test_the_bridge_serves_until_it_is_stopped(tmp_path):
-    url = f"sqlite:///{tmp_path / 'reception.db'}"
-    open_database(url).close()
-    (tmp_path / "homes.csv").write_text("gateway,cid\nkitchen-7,1\n")
-    command = [TRYGGPORT, "scaip", "bridge", "--db", url, "--homes", str(tmp_path / "homes.csv"), "--to", "sip:a@127.0.0.1:9",
-               "--listen", "udp:127.0.0.1:0"]  # fmt: skip
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert process.stdout.readline() == "bridge: ready\n"
-    process.terminate()
-    assert wait_for(lambda: process.poll() is not None)
-    assert (process.returncode, process.communicate()[1]) == (0, "")

@@ -16,8 +16,10 @@ from typing import Annotated, Any
 import typer
 
 from tryggport.errors import TryggError
-from tryggport.reception import Reception, canary, open_database, tenants, views
+from tryggport.reception import Reception, SqlDeliveries, canary, open_database, tenants, views
 from tryggport.reception.timers import Timers
+from tryggport.scaip import ScaipChannel
+from tryggport.scaip.settings import settings
 
 app = typer.Typer(no_args_is_help=True, help="Receive, verify, store and receipt what gateways send.")
 DEFAULT_DB = "sqlite:///reception.db"
@@ -40,6 +42,22 @@ def run(
     ca: Annotated[
         Path | None, typer.Option("--ca", help="PEM of the CAs of web hooks and the dead-man URL; else the system's.")
     ] = None,
+    scaip_listen: Annotated[
+        list[str],
+        typer.Option(
+            "--scaip-listen", metavar="T:HOST:PORT", help="Where SCAIP replies reach us; without it, no SCAIP."
+        ),
+    ] = [],  # noqa: B006
+    scaip_advertise: Annotated[
+        str, typer.Option("--scaip-advertise", metavar="HOST", help="Our host as centres see it.")
+    ] = "",
+    scaip_credentials: Annotated[
+        Path | None, typer.Option("--scaip-credentials", help="TOML: user and password by host of a SCAIP receiver.")
+    ] = None,
+    scaip_cert: Annotated[
+        Path | None, typer.Option("--scaip-cert", help="PEM of our certificate towards centres.")
+    ] = None,
+    scaip_key: Annotated[Path | None, typer.Option("--scaip-key", help="PEM of its key.")] = None,
     trace: Annotated[bool, typer.Option("--trace", help="Print each step as a JSON line.")] = False,
 ) -> None:
     """Serve until SIGTERM or Ctrl-C. Prints "ready" when gateways can be heard."""
@@ -49,7 +67,13 @@ def run(
     reception = Reception(pki, db, host, port, say=_say, **steps)
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, lambda *_: reception.stop())
-    with Timers.of(pki, db, host, port, pulses=pulses, cafile=ca, say=_say):
+    with contextlib.ExitStack() as stack:
+        scaip = None
+        if scaip_listen:
+            ours = settings(scaip_listen, scaip_advertise, scaip_credentials, ca, scaip_cert, scaip_key)
+            database = stack.enter_context(contextlib.closing(open_database(db)))
+            scaip = stack.enter_context(ScaipChannel(SqlDeliveries(database), **ours.as_options(), say=_say))
+        stack.enter_context(Timers.of(pki, db, host, port, pulses=pulses, cafile=ca, scaip=scaip, say=_say))
         reception.run()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import secrets
 import signal
@@ -17,14 +16,11 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from tryggport.cli.reception import DEFAULT_DB, DatabaseUrl
 from tryggport.errors import TryggError
-from tryggport.reception import Bridge, SqlDeliveries, open_database
 from tryggport.scaip import codes, errand, quirks
 from tryggport.scaip.agent import Agent
 from tryggport.scaip.behaviour import NAMED, PATTERNS, behaviour, script
 from tryggport.scaip.centre import Centre, Seen
-from tryggport.scaip.channel import ScaipChannel
 from tryggport.scaip.codes import Home
 from tryggport.scaip.courier import REPLY_S, check_receivers
 from tryggport.scaip.errand import Checked, Errand
@@ -191,37 +187,6 @@ def onboard(
             print(f"{one.errand.request.cid:>16}  {one.errand.receiver}: {one.verdict.why}")
         print(f"{len(errands) - len(failed)} of {len(errands)} are through, {len(failed)} are not. See {report}")
     raise typer.Exit(1 if failed else 0)
-
-
-@app.command()
-def bridge(
-    to: To,
-    homes: Annotated[Path, typer.Option("--homes", help="CSV with the columns gateway, cid, call_back.")],
-    db: DatabaseUrl = DEFAULT_DB,
-    listen: Listens = SIP_PORT,
-    advertise: Advertise = "",
-    credentials: Logins = None,
-    ca: Ca = None,
-    cert: Cert = None,
-    key: Key = None,
-) -> None:
-    """Hand over what the reception stores, until SIGTERM or Ctrl-C. Prints "ready" when it serves."""
-    ours = settings(listen, advertise, credentials, ca, cert, key)
-    known, receivers = errand.read_homes(homes), check_receivers(to)
-    database, stop = open_database(db, create=False), threading.Event()
-
-    def say(text: str) -> None:
-        print(f"bridge: {text}", flush=True)
-
-    for name in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(name, lambda *_: stop.set())
-    with contextlib.closing(database), ScaipChannel(
-        SqlDeliveries(database), listen=ours.listen, advertise=ours.advertise, credentials=ours.credentials,
-        client_tls=ours.client_tls, server_tls=ours.server_tls, say=say,
-        on_outcome=lambda o: say(f"{o.ref} {o.state}: {o.why} ({o.receiver}, attempt {o.attempts})"),
-    ) as channel:  # fmt: skip
-        say("ready")
-        Bridge(database, channel, known, receivers, say=say).run(stop)
 
 
 def _report(checked: list[Checked], as_json: bool) -> None:

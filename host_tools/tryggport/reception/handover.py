@@ -1,7 +1,6 @@
-"""Hands alarms over to the centre's own system by SCAIP, and keeps what became of it on the case.
+"""What goes to a centre by SCAIP beside the alarms of cases (those: scaip_step.py): faults of the house, and heartbeats.
 
-`SqlDeliveries` is the channel's store in the reception's database: the outcome, the case's history and what the home is to be
-told are one transaction (TP-SCA-012). `Bridge` watches the database and gives the channel what is new in it.
+`SqlDeliveries` is the channel's store in the reception's database. `Bridge` watches the database and gives the channel what is new.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ import dataclasses
 import json
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from sqlalchemy import (
@@ -33,18 +32,16 @@ from sqlalchemy import (
 )
 
 from tryggport.errors import TryggError
-from tryggport.reception.cases import now_ms, record
 from tryggport.reception.database import Database
-from tryggport.reception.schema import CLOSED, ID, NEW, cases, events, metadata, outbox, statuses, unreadable
+from tryggport.reception.ledger import now_ms
+from tryggport.reception.schema import ID, events, installations, metadata, statuses, steps
 from tryggport.scaip import codes
 from tryggport.scaip.channel import ScaipChannel
 from tryggport.scaip.codes import Home
-from tryggport.scaip.deliveries import DELIVERED, REFUSED, WAITING, Delivery, joined
-from tryggport.scaip.message import MESSAGE, Request
+from tryggport.scaip.deliveries import DELIVERED, WAITING, Delivery, joined
 from tryggport.wire import kinds
 from tryggport.wire.event import Event
 
-WHO = "SCAIP"
 POLL_S = 0.2
 HEARTBEAT_S = 300.0  # TP-BND-209
 LOOK_BACK_MS = 24 * 3600 * 1000  # TP-BND-210
@@ -113,49 +110,34 @@ class SqlDeliveries:
             return [_delivery(row) for row in tx.execute(waiting.order_by(scaip_deliveries.c.id))]
 
     def save(self, delivery: Delivery) -> None:
-        """Also writes the case's history and, once the centre has the alarm, what the home is to be told."""
         with self._database.write() as tx:
             row = _row(tx, delivery.ref)
             if row is None or row.state == DELIVERED:
                 return
-            before = _delivery(row)
             mine = scaip_deliveries.c.ref == delivery.ref
             tx.execute(update(scaip_deliveries).where(mine).values(_columns(delivery)))
-            if delivery.case_id is not None:
-                _on_the_case(tx, before, delivery, delivery.case_id)
-
-    def of_case(self, case_id: int) -> list[Delivery]:
-        """All messages of a case, oldest first."""
-        query = select(scaip_deliveries).where(scaip_deliveries.c.case_id == case_id)
-        with self._database.read() as tx:
-            return [_delivery(row) for row in tx.execute(query.order_by(scaip_deliveries.c.id))]
 
 
 class Bridge:
     """Gives the channel what is new in the database, and a heartbeat for each path of each home that is alive.
 
-    homes: by gateway id. A gateway without a home is told of once through `say`.
+    A home is an installation with a cid; its receivers are the SCAIP steps of its municipality.
     """
 
     def __init__(
         self,
         database: Database,
         channel: ScaipChannel,
-        homes: Mapping[str, Home],
-        receivers: Sequence[str],
         *,
         heartbeat_s: float = HEARTBEAT_S,
         say: Callable[[str], None] = print,
     ) -> None:
         self._database = database
         self._channel = channel
-        self._homes = homes
-        self._receivers = receivers
         self._heartbeat_s = heartbeat_s
         self._say = say
-        self._known: set[tuple[str, int]] = set()
+        self._known: set[int] = set()
         self._beaten: dict[tuple[str, int], float] = {}
-        self._homeless: set[str] = set()
 
     def run(self, stop: threading.Event) -> None:
         """Until `stop` is set. A database that fails for a while is told of, and tried again."""
@@ -168,77 +150,49 @@ class Bridge:
 
     def poll(self) -> None:
         """Hands over what is new. Raises TryggError when the database fails; nothing is lost by that."""
-        since_ms = now_ms() - LOOK_BACK_MS
         with self._database.read() as tx:
-            alarms: Sequence[Any] = tx.execute(_ALARMS, {"since_ms": since_ms}).all()
-            unread: Sequence[Any] = tx.execute(_UNREADABLE).all()
-            notices: Sequence[Any] = tx.execute(_NOTICES, {"since_ms": since_ms}).all()
+            homes = _homes(tx)
+            notices: Sequence[Any] = tx.execute(_NOTICES, {"since_ms": now_ms() - LOOK_BACK_MS}).all()
             alive: Sequence[Any] = tx.execute(select(statuses).where(statuses.c.online)).all()
-        found = [("event", row, True) for row in alarms]
-        found += [("unreadable", row, True) for row in unread]
-        found += [("event", row, False) for row in notices]
-        for table, row, alarm in found:
-            self._hand_over(table, row, alarm=alarm)
-        self._known &= {(table, row.id) for table, row, _ in found}
+        for row in notices:
+            if row.id not in self._known and row.gateway in homes:
+                home, receivers = homes[row.gateway]
+                request = codes.request_for(Event.from_bytes(row.encoded), home, alarm=False)
+                self._channel.deliver(request, receivers, alarm=False)
+                self._known.add(row.id)
+        self._known &= {row.id for row in notices}
         for row in alive:
-            self._beat(row)
+            if row.gateway in homes:
+                self._beat(row, *homes[row.gateway])
 
-    def _hand_over(self, table: str, row: Any, *, alarm: bool) -> None:
-        if (table, row.id) in self._known:
-            return
-        home = self._home(row.gateway)
-        if home is not None:
-            request = _request(row, home, alarm)
-            self._channel.deliver(request, self._receivers, alarm=alarm, case_id=row.case_id)
-        self._known.add((table, row.id))
-
-    def _home(self, gateway: str) -> Home | None:
-        home = self._homes.get(gateway)
-        if home is None and gateway not in self._homeless:
-            self._homeless.add(gateway)
-            self._say(
-                f"{gateway} has no cid, so nothing of it can be handed over. Add it with: tryggport scaip onboard"
-            )
-        return home
-
-    def _beat(self, row: Any) -> None:
+    def _beat(self, row: Any, home: Home, receivers: Sequence[str]) -> None:
         """A home is alive over a path for as long as its own heartbeat is not three times overdue."""
-        home = self._homes.get(row.gateway)
         path, now_s = (row.gateway, row.path), time.monotonic()
         fresh = row.seen_ms is not None and now_ms() - row.seen_ms < 3000 * HEARTBEAT_S
-        if home is not None and fresh and now_s - self._beaten.get(path, -1e9) >= self._heartbeat_s:
+        if fresh and now_s - self._beaten.get(path, -1e9) >= self._heartbeat_s:
             self._beaten[path] = now_s
-            self._channel.heartbeat(home, row.path, self._receivers)
+            self._channel.heartbeat(home, row.path, receivers)
 
 
-_EVENTS = select(
-    events.c.id, events.c.gateway, events.c.epoch, events.c.seq, events.c.encoded, events.c.kind, events.c.case_id
-)
-_ALARMS = (
-    _EVENTS.join(cases, cases.c.id == events.c.case_id)
-    .where(
-        (cases.c.status != CLOSED)
-        | ((events.c.state == kinds.STATE_CLEARED) & (events.c.received_ms >= text(":since_ms")))
-    )
+_NOTICES = (
+    select(events.c.id, events.c.gateway, events.c.encoded)
+    .where(~events.c.alarm, ~events.c.test, events.c.kind.in_(WATCHED), events.c.received_ms >= text(":since_ms"))
     .order_by(events.c.id)
 )
-_UNREADABLE = (
-    select(unreadable.c.id, unreadable.c.gateway, unreadable.c.sha256, unreadable.c.case_id)
-    .join(cases, cases.c.id == unreadable.c.case_id)
-    .where(cases.c.status != CLOSED)
-    .order_by(unreadable.c.id)
-)
-_NOTICES = _EVENTS.where(
-    ~events.c.alarm, events.c.kind.in_(WATCHED), events.c.received_ms >= text(":since_ms")
-).order_by(events.c.id)
 
 
-def _request(row: Any, home: Home, alarm: bool) -> Request:
-    if not hasattr(row, "encoded"):
-        return codes.unreadable_alarm(home, row.sha256[:8].hex())
-    if row.kind is None:
-        return codes.unreadable_alarm(home, codes.reference(row.gateway, row.epoch, row.seq))
-    return codes.request_for(Event.from_bytes(row.encoded), home, alarm=alarm)
+def _homes(tx: Connection) -> dict[str, tuple[Home, tuple[str, ...]]]:
+    """Home and receivers by gateway, for the homes of municipalities that have SCAIP in their list."""
+    targets: dict[int, tuple[str, ...]] = {}
+    listed = select(steps.c.municipality_id, steps.c.target).where(steps.c.kind == "scaip").order_by(steps.c.position)
+    for owner, target in tx.execute(listed):
+        targets[owner] = (*targets.get(owner, ()), *target.split())
+    placed = select(installations).where(installations.c.to_ms.is_(None), installations.c.cid.is_not(None))
+    return {
+        row.gateway: (Home(row.cid, row.call_back), targets[row.municipality_id])
+        for row in tx.execute(placed)
+        if row.municipality_id in targets
+    }
 
 
 def _row(tx: Connection, ref: str) -> Row[Any] | None:
@@ -253,17 +207,3 @@ def _columns(delivery: Delivery) -> dict[str, Any]:
 def _delivery(row: Row[Any]) -> Delivery:
     values = {name: value for name, value in row._mapping.items() if name != "id"}
     return Delivery(**(values | {name: tuple(json.loads(values[name])) for name in _LISTS}), order=row.id)
-
-
-def _on_the_case(tx: Connection, before: Delivery, after: Delivery, case_id: int) -> None:
-    at_ms = now_ms()
-    if after.state == DELIVERED:
-        where = f" by {after.receiver}" if after.receiver else ""
-        record(tx, case_id, at_ms, WHO, f"{after.mty} {after.ref} accepted{where}")
-        if after.mty == MESSAGE and tx.execute(select(cases.c.status).where(cases.c.id == case_id)).scalar() == NEW:
-            tx.execute(insert(outbox).values(case_id=case_id, outcome=kinds.OUTCOME_HANDED_OVER))
-    elif after.state == REFUSED:
-        record(tx, case_id, at_ms, WHO, f"{after.mty} {after.ref} refused by every receiver: {after.why}")
-    elif after.escalated_ms is not None and before.escalated_ms is None:
-        waited_s = (after.escalated_ms - after.created_ms) // 1000
-        record(tx, case_id, at_ms, WHO, f"{after.mty} {after.ref} not delivered for {waited_s} s: {after.why}")

@@ -14,8 +14,11 @@ from tryggport.reception.canary import EVERY_S, Canary, Pulse
 from tryggport.reception.channels import Channel, Console, Webhook
 from tryggport.reception.database import Database, open_database
 from tryggport.reception.escalation import Escalation, Step
+from tryggport.reception.handover import Bridge
 from tryggport.reception.ledger import now_ms
+from tryggport.reception.scaip_step import ScaipStep
 from tryggport.reception.supervision import Supervisor
+from tryggport.scaip.channel import ScaipChannel
 
 BEAT_S = 0.5  # TP-BND-065: grace and escalation
 LOOK_S = 5.0  # TP-BND-066: supervision
@@ -27,7 +30,7 @@ class Timers:
     """A context: all of it runs until it is left. A database that fails is told of through `say`, and tried again."""
 
     def __init__(
-        self, database: Database, supervisor: Supervisor, escalation: Escalation, canary: Canary | None = None, *,
+        self, database: Database, supervisor: Supervisor, escalation: Escalation, canary: Canary | None = None, bridge: Bridge | None = None, *,
         say: Callable[[str], None] = print, beat_s: float = BEAT_S, look_s: float = LOOK_S, canary_s: float = EVERY_S,
     ) -> None:  # fmt: skip
         self._database = database
@@ -42,10 +45,13 @@ class Timers:
             arguments = (self._stop, canary_s)
             self._threads.append(threading.Thread(target=canary.run, args=arguments, name="canary", daemon=True))
 
+        if bridge is not None:
+            self._threads.append(threading.Thread(target=bridge.run, args=(self._stop,), name="bridge", daemon=True))
+
     @classmethod
     def of(
         cls, pki_dir: Path, database_url: str, host: str, port: int, *, pulses: Sequence[Pulse] = (),
-        cafile: Path | None = None, say: Callable[[str], None] = print,
+        cafile: Path | None = None, scaip: ScaipChannel | None = None, say: Callable[[str], None] = print,
     ) -> Self:  # fmt: skip
         """As a reception runs them. Without keys for the canary there is none, and `say` tells what to do about it."""
         database = open_database(database_url)
@@ -53,6 +59,8 @@ class Timers:
         def channel_of(step: Step) -> Channel:
             if step.kind == "webhook":
                 return Webhook(step.target, Path(step.secret_file or ""), cafile)
+            if step.kind == "scaip" and scaip is not None:
+                return ScaipStep(scaip, step.target)
             if step.kind == "console":
                 return Console(database, now_ms)
             raise TryggError(f"This reception has no way to reach {step.name} ({step.kind}).")
@@ -62,7 +70,9 @@ class Timers:
         except TryggError as e:
             canary = None
             say(f"no test alarms of its own: {e.message} {_CANARY_HINT}")
-        return cls(database, Supervisor(database, now_ms), Escalation(database, channel_of, now_ms), canary, say=say)
+        bridge = Bridge(database, scaip, say=say) if scaip is not None else None
+        escalation = Escalation(database, channel_of, now_ms)
+        return cls(database, Supervisor(database, now_ms), escalation, canary, bridge, say=say)
 
     def __enter__(self) -> Self:
         for thread in self._threads:

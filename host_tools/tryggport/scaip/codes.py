@@ -26,7 +26,7 @@ _ITE = re.compile(r"([a-z0-9_-]+) (raised|updated|cleared)( test)? (\S+) ([a-z0-
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """A home as the centre knows it: `cid` of 1 to 16 digits; `call_back`: number that its voice alarm answers, E.164."""
+    """A home as the centre knows it: `cid` of 1 to 16 digits; `call_back`: number or sip: address of its voice alarm."""
 
     cid: str
     call_back: str | None = None
@@ -34,7 +34,9 @@ class Home:
     @property
     def media(self) -> tuple[str, int]:
         """The tags crd and cha: the centre calls back, or there is no voice."""
-        return (f"tel:{self.call_back}", 1) if self.call_back else ("no-voice:", 0)
+        if not self.call_back:
+            return "no-voice:", 0
+        return (self.call_back if self.call_back.startswith("sip") else f"tel:{self.call_back}"), 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import ssl
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from tryggport.errors import TryggError
 from tryggport.scaip.agent import Listen
@@ -26,6 +28,10 @@ class Settings:
     credentials: dict[str, Credentials] = field(default_factory=dict)
     client_tls: ssl.SSLContext | None = None
     server_tls: ssl.SSLContext | None = None
+
+    def as_options(self) -> dict[str, Any]:
+        """For ScaipChannel."""
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 
 
 def settings(

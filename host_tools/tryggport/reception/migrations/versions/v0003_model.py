@@ -3,8 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0006"
-down_revision = "0005"
+revision = "0003"
+down_revision = "0002"
 
 ID = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 IS_OPEN = sa.text("status != 'closed'")
