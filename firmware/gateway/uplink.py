@@ -23,7 +23,7 @@ from gateway.kinds import (
 )
 from gateway.trace import step
 
-_BATCH_BYTES = const(1200)  # payload that leaves room for the envelope in 1,300 (TP-BND-002)
+_BATCH_BYTES = const(1214)  # payload of a full envelope (TP-COS-002)
 _MAX_IN_FLIGHT = const(64)  # TP-BND-013
 _MAX_ENVELOPES = const(8)  # TP-BND-012
 _NO_RECEIPT_MS = const(10_000)  # TP-BND-006
@@ -58,8 +58,12 @@ class Uplink:
 
     def fresh(self, seq, payload, alarm):
         """Hands over an event that was just appended: an alarm goes out at once, ahead of any backlog."""
-        if alarm:
+        if alarm and self._client.connected:
             self._fresh.append((seq, payload))
+            self._in_flight[seq] = time.ticks_add(time.ticks_ms(), _NO_RECEIPT_MS)
+            if len(self._fresh) == 1:
+                asyncio.create_task(self._send_fresh())
+        elif alarm:
             self._client.kick()
         self._wake.set()
 
@@ -78,11 +82,11 @@ class Uplink:
         self._wake.set()
         self._receipt_came.set()
 
-    async def publish_signed(self, name, payload, retain=False, seq=0, done=None):
+    async def publish_signed(self, name, payload, retain=False, seq=0, done=None, urgent=False):
         """Signs `payload` for topic `name` and queues it; `done(message)` is called when its fate is known."""
         topic = self._base + name
         step("sign.begin", seq)
-        envelope = await _run(self._sign_steps(payload, topic.encode()))
+        envelope = await self._work_off(self._sign_steps(payload, topic.encode()), urgent)
         step("sign.end", seq)
         step("publish.begin", seq)
         self._client.publish(topic, envelope, qos=1, retain=retain).done = done
@@ -95,17 +99,31 @@ class Uplink:
             alive()
             if self._client.connected and await self._send_next():
                 continue
-            if not self._client.connected:
-                self._fresh.clear()  # they are in the journal; `pending` yields them first
             await self._wake.wait()
             self._wake.clear()
 
+    async def _send_fresh(self):
+        """Publishes what is fresh. All other signing and verifying stands still meanwhile (TP-WIR-052)."""
+        try:
+            while self._fresh:
+                await self._send(self._fresh[:1], True, True)
+                self._fresh.pop(0)
+        finally:
+            self._fresh.clear()  # after a failure too: they are in the journal, and `pending` yields them first
+
+    async def _work_off(self, steps, urgent=False):
+        """Runs a generator of slices in the loop and returns its value; what is not urgent waits for what is fresh."""
+        while True:
+            while self._fresh and not urgent:
+                await asyncio.sleep(0)
+            try:
+                next(steps)
+            except StopIteration as e:
+                return e.value
+            await asyncio.sleep(0)
+
     async def _send_next(self):
         """Publishes one envelope when there is something to send and room in flight; True when it did."""
-        if self._fresh:
-            seq, payload = self._fresh.pop(0)
-            await self._send([(seq, payload)], True)
-            return True
         self._expire()
         if self._envelopes >= _MAX_ENVELOPES or self._held():
             return False
@@ -116,28 +134,30 @@ class Uplink:
         return True
 
     def _backlog(self):
-        """(class, [(seq, payload)]) of the next batch: of one class, alarms first, oldest first, at most _BATCH_BYTES."""
+        """(class, [(seq, payload)]) of the next batch: of one class, alarms first, oldest first, as many as an envelope takes."""
         batch = []
-        size = 3
+        size = 0
         batch_alarm = old = None
         room = _MAX_IN_FLIGHT - len(self._in_flight)
         if room <= 0:
             return None, batch
-        for seq, alarm, payload in self._journal.pending(_MAX_IN_FLIGHT + room):
-            if seq in self._in_flight:
-                continue
+        for seq, alarm, payload in self._journal.pending(room + 1, self._in_flight):
             size += len(payload)
             # One envelope: one topic, one epoch (TP-WIR-009), and no more than fits.
-            if batch and (alarm != batch_alarm or (seq < self._journal.epoch_first) != old or size > _BATCH_BYTES):
+            if batch and (
+                alarm != batch_alarm
+                or (seq < self._journal.epoch_first) != old
+                or size + len(cbor.head(4, len(batch) + 1)) > _BATCH_BYTES
+            ):
                 break
-            if len(batch) >= room:
-                break
+            if len(batch) == room:
+                return (None, []) if self._in_flight else (batch_alarm, batch)  # better a full envelope, a little later
             batch_alarm = alarm
             old = seq < self._journal.epoch_first
             batch.append((seq, payload))
         return batch_alarm, batch
 
-    async def _send(self, batch, alarm):
+    async def _send(self, batch, alarm, urgent=False):
         deadline = time.ticks_add(time.ticks_ms(), _NO_RECEIPT_MS)
         for seq, _ in batch:
             self._in_flight[seq] = deadline
@@ -146,7 +166,12 @@ class Uplink:
         self._envelopes += 1
         try:
             await self.publish_signed(
-                "alarm" if alarm else "event", payload, seq=seqs[0], done=lambda message: self._done(message, seqs)
+                "alarm" if alarm else "event",
+                payload,
+                False,
+                seqs[0],
+                lambda message: self._done(message, seqs),
+                urgent,
             )
         except OSError:  # the queue is full or the connection went: pending again
             self._released(seqs)
@@ -189,7 +214,7 @@ class Uplink:
             self._receipt_came.clear()
             while self._receipts:
                 try:
-                    _, payload = await _run(cose.verify1_steps(self._receipts.pop(0), aad, self._keys))
+                    _, payload = await self._work_off(cose.verify1_steps(self._receipts.pop(0), aad, self._keys))
                     self._apply(cbor.decode(payload))
                 except (ValueError, KeyError, TypeError):
                     self.refused_receipts += 1
@@ -204,9 +229,7 @@ class Uplink:
             raise ValueError("not a receipt for this gateway")
         if not all(type(number) is int and number >= 0 for number in numbers) or outcome > _MAX_OUTCOME:
             raise ValueError("not an outcome")
-        for first, last, digest in ranges:
-            if not first <= last < self._journal.next_seq or self._digest(first, last) != digest:
-                raise ValueError("digest")
+        self._prove(ranges)
         self._answered = None
         for first, last, _ in ranges:
             step("receipt", first)
@@ -221,6 +244,16 @@ class Uplink:
             self.on_fault(outcome)
         self._wake.set()
 
+    def _prove(self, ranges):
+        """Raises ValueError unless the receiver has the very events that are in the journal. Tells the home of alarms among them
+        that it does not know."""
+        unknown = []
+        for first, last, digest in ranges:
+            if not first <= last < self._journal.next_seq or self._digest(first, last, unknown) != digest:
+                raise ValueError("digest")
+        for payload in unknown:
+            restore(self._home, payload, self._clock.uptime_ms())
+
     def _settle(self, first, last, outcome):
         if outcome in SETTLING:
             step("settle.begin", first)
@@ -228,22 +261,20 @@ class Uplink:
             step("settle.end", last)
             for seq in range(first, last + 1):
                 self._answered = self._in_flight.pop(seq, self._answered)
-        now_ms = self._clock.uptime_ms()
-        for seq in range(first, last + 1):
-            if not self._home.knows(seq):
-                restore(self._home, self._journal.read(seq), now_ms)
-        self._home.outcome(first, last, outcome, now_ms)
+        self._home.outcome(first, last, outcome, self._clock.uptime_ms())
 
-    def _digest(self, first, last):
-        """First 8 bytes of SHA-256 over the hashes of the events first..last; None when one is no longer held."""
+    def _digest(self, first, last, unknown):
+        """First 8 bytes of SHA-256 over the hashes of the events first..last; None when one is no longer held. Adds the
+        alarms among them that the home does not know to `unknown`."""
         if last - first >= _MAX_IN_FLIGHT:
             return None
         whole = hashlib.sha256()
-        for seq in range(first, last + 1):
-            payload = self._journal.read(seq)
+        for seq, alarm, payload in self._journal.events(first, last):
             if payload is None:
                 return None
             whole.update(hashlib.sha256(payload).digest())
+            if alarm is not False and not self._home.knows(seq):
+                unknown.append(payload)
         return whole.digest()[:8]
 
 
@@ -256,13 +287,3 @@ def restore(home, payload, now_ms):
             home.raised(event[3], kind, now_ms)
         elif event[9] == STATE_CLEARED:
             home.cancelled(event.get(11), now_ms)
-
-
-async def _run(steps):
-    """Runs a generator of slices in the loop; returns its value."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as e:
-            return e.value
-        await asyncio.sleep(0)
