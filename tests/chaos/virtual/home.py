@@ -47,7 +47,8 @@ class Home:
         self.died = []
         self.break_app = None
         self._config = Settings(
-            GATEWAY, 1, [("broker", 8883)], _BUILT_MS, 0, "waist", 1, 300, receipt_keys, _SIGN_KEY
+            gateway=GATEWAY, version=1, brokers=[("broker", 8883)], provisioned_ms=_BUILT_MS, grace_ms=0, placement="waist",
+            location=1, heartbeat_s=300, time_servers=[], receipt_keys=receipt_keys, sign_key=_SIGN_KEY,
         )  # fmt: skip
         app_module.log = self.say
 
