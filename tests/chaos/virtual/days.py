@@ -151,7 +151,9 @@ class Story:
             self.world.later(random.randint(0, _HOUR_MS), self._lie)
 
     def _lie(self):
-        pending = [seq for seq, _, _ in self.home.app.journal.pending(20)] if self.home.app and self.world.power else []
+        pending = (
+            [seq for seq, _, _ in self.home.app.journal.pending(500)] if self.home.app and self.world.power else []
+        )
         if pending:
             self._count("lie")
             self.reception.lie(self.home.app.journal.epoch, random.choice(pending))
