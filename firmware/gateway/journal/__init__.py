@@ -62,6 +62,7 @@ class Journal:
         self.reserve_alarms = reserve // alarm
         self._information_limit = self._limit - reserve
         self._mark = 0
+        self.reports = ()  # (seq, first, last, count, alarms) of the events that tell of drops and are on their way
         self.previous_epoch = None
         self._open(rng)
 
@@ -237,7 +238,7 @@ class Journal:
         if log.drop and (log.index.events or live + _ALARM_BYTES <= self._limit):
             from gateway.journal import drops
 
-            yield from drops.report(log)
+            yield from drops.report(log, self)
 
     def stats(self):
         """Counts and bytes, as a dict. `dropped_ranges` are the (first, last) of which no report is settled."""

@@ -64,18 +64,18 @@ def write_off(log, victims):
     _put(log, totals, table, runs)
 
 
-def report(log):
+def report(log, journal):
     """Yield (first, last, alarms) of what is not reported yet, and remember which event the caller appends about it.
 
     A range is struck off when that event is settled; when it was dropped itself, the range is told again."""
-    log.reports = [told for told in log.reports if not _struck_off(log, *told)]
-    if log.reports:
+    journal.reports = [told for told in journal.reports if not _struck_off(log, *told)]
+    if journal.reports:
         return
     for first, last, count, alarms in read(log)[1]:
         seq = log.next_seq
         yield first, last, alarms
         if log.next_seq > seq:
-            log.reports.append((seq, first, last, count, alarms))
+            journal.reports.append((seq, first, last, count, alarms))
 
 
 def _struck_off(log, seq, first, last, count, alarms):

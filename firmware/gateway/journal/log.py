@@ -32,10 +32,8 @@ class Log:
         self.index = Index(flash.blocks, flash.size)
         self.tail = self.head = self.at = 0
         self.next_seq = 1
-        self.epoch = self.drop = (
-            None  # drop: (block, offset) of the newest drop record, or (None, the record) of a block given up
-        )
-        self.reports = []  # (seq, range) of the events that tell of drops and are on their way
+        # drop: (block, offset) of the newest drop record, or (None, the record) of a block given up
+        self.epoch = self.drop = None
         self.epoch_first = self.boot = self._told = 0
         self._loaded = True
         self._prepared = self._certain = None
