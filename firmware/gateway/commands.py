@@ -100,9 +100,10 @@ async def _resend(app, epoch=None, first=None, last=None, *rest):
     ):
         return _MALFORMED, None, None
     covered, missing, held = await resend.find(app.journal, epoch, first, last)
-    if held and not resend.add(app.uplink, held):
+    if not resend.fits(app.uplink, held):
         return _BUSY, None, None
-    return _DONE, {1: covered, 2: missing, 3: sum(b - a + 1 for a, b in held)}, None
+    details = {1: covered, 2: missing, 3: sum(b - a + 1 for a, b in held)}
+    return _DONE, details, lambda: resend.add(app.uplink, held)  # after the result: there is no heap for both at once
 
 
 async def _restart(app, *rest):

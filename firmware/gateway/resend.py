@@ -62,16 +62,20 @@ async def _trim(journal, epoch, first, seqs, there):
             await asyncio.sleep(0)
 
 
+def fits(uplink, runs):
+    """Whether there is room for the runs beside those that wait."""
+    return len(runs) + len(uplink.again.runs if uplink.again else ()) <= _MAX_RUNS
+
+
 def add(uplink, runs):
-    """Hands the runs to the uplink; False when they do not fit beside those that wait."""
+    """Hands the runs to the uplink."""
+    if not runs:
+        return
     again = uplink.again or Again(uplink)
-    if len(again.runs) + len(runs) > _MAX_RUNS:
-        return False
     again.runs += runs
     again.until = ticks_add(ticks_ms(), _GIVE_UP_MS)
     uplink.again = again
     uplink.tick()
-    return True
 
 
 class Again:

@@ -117,7 +117,7 @@ def test_TP_CMD_006_expiry_is_judged_by_a_synced_clock_only():
     app = App()
     late = 1795219300000
     assert app.command(f6=late)[0] == DONE, "the clock has never been set"
-    app.clock.receipt_time(late + 5000)
+    app.clock.receipt_time(late + 5000, 0)
     assert app.command(f6=late)[0] == EXPIRED
     assert app.command(f6=late + 60_000)[0] == DONE
 
@@ -157,8 +157,9 @@ def test_TP_CMD_011_resend_names_what_is_no_longer_held():
     assert found(app.journal, app.journal.epoch, first - 3, last + 2) == (
         last + 2, [[first - 3, first - 1], [last + 1, last + 2]], [[first, last]],
     )  # fmt: skip
-    code, details, _ = app.command(f4=1, f5=[app.journal.epoch, first + 2, last])
+    code, details, then = app.command(f4=1, f5=[app.journal.epoch, first + 2, last])
     assert code == DONE and details == {1: last, 2: [], 3: 28}
+    then()
     assert app.uplink.again.runs == [[first + 2, last]]
     assert app.parts.pending() == [], "the settled marks stay"
 
@@ -200,8 +201,9 @@ def test_TP_CMD_011_two_epochs_in_one_range_are_told_apart():
 def test_TP_CMD_012_TP_BND_025_what_waits_is_ranges_and_they_are_bounded():
     app = App()
     uplink = app.uplink
-    assert resend.add(uplink, [[i * 10, i * 10 + 5] for i in range(10)])
-    assert not resend.add(uplink, [[i * 10, i * 10 + 5] for i in range(20, 27)])
+    resend.add(uplink, [[i * 10, i * 10 + 5] for i in range(10)])
+    assert resend.fits(uplink, [[i * 10, i * 10 + 5] for i in range(20, 26)])
+    assert not resend.fits(uplink, [[i * 10, i * 10 + 5] for i in range(20, 27)])
     again = uplink.again
     assert again.settled(52, 53) and [50, 51] in again.runs and [54, 55] in again.runs
     assert not again.settled(52, 53)
