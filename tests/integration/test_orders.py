@@ -20,7 +20,7 @@ from chains import recover, stored, wait_quiet, wait_stored
 from tryggport.devices.configuration import CONFIG_AAD
 from tryggport.devices.link import Link
 from tryggport.errors import TryggError
-from tryggport.pki import authority, files, rotation
+from tryggport.pki import authority, files
 from tryggport.pki.overview import trust_entries
 from tryggport.reception import open_database, orders
 from tryggport.reception.ledger import now_ms as utc_now_ms
@@ -398,4 +398,3 @@ def test_TP_CMD_014_TP_CMD_015_factory_reset_erases_everything_through_a_power_c
         left = link._run("import esp32; from gateway.store import Store; s = Store(esp32.NVS('trygg')); "
                          "print([n for n in ('tls', 'sign', 'wipe', 'orders', 'journal') if s.get(n)])")  # fmt: skip
     assert left.decode().strip() == "[]"
-    assert rotation.present_trust_list(chain.pki_folder).version > 3
