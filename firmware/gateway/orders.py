@@ -17,6 +17,7 @@ _LOADED = (
     "gateway.changes",
     "gateway.trial",
     "gateway.resend",
+    "gateway.again",
     "gateway.journal.held",
     "gateway.results",
 )

@@ -26,7 +26,6 @@ from gateway.trace import step
 _BATCH_BYTES = const(1200)  # payload that leaves room for the envelope in 1,300 (TP-BND-002)
 _MAX_IN_FLIGHT = const(64)  # TP-BND-013
 _MAX_ENVELOPES = const(8)  # TP-BND-012
-_MAX_AGAIN = const(2)  # envelopes of what is sent once more: it takes heap of its own
 _NO_RECEIPT_MS = const(10_000)  # TP-BND-006
 _MAX_RECEIPTS = const(16)
 _MAX_OUTCOME = const(8)
@@ -55,7 +54,7 @@ class Uplink:
         self._receipts = []
         self._receipt_came = asyncio.Event()
         self.refused_receipts = 0
-        self.again = None  # resend.Again, while there is something to send once more
+        self.again = None  # again.Again, one envelope at a time, while there is something to send once more
         self.guest = (
             None  # a coroutine function that takes its turn with the receipts: two verifications need much heap
         )
@@ -119,7 +118,7 @@ class Uplink:
         if self._envelopes >= _MAX_ENVELOPES or self._held():
             return False
         alarm, batch = self._backlog()
-        if not batch and self.again and self._envelopes < _MAX_AGAIN:
+        if not batch and self.again and not self._envelopes:
             alarm, batch = self.again.batch(self._journal, self._in_flight)
         if not batch:
             return False

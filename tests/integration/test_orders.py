@@ -365,7 +365,7 @@ def test_TP_CMD_011_resend_after_the_database_was_restored_from_an_older_copy(ch
         if now == complete or time.monotonic() > deadline:
             break
         time.sleep(0.1)
-    assert now == complete, "nothing lost, nothing doubled"
+    assert now == complete, f"nothing lost, nothing doubled; {chain.board.console()[-1500:]}"
     assert chain.light() != "nobody_answered"
 
 
