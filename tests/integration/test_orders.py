@@ -23,8 +23,8 @@ from tryggport.errors import TryggError
 from tryggport.pki import authority, files
 from tryggport.pki.overview import trust_entries
 from tryggport.reception import open_database, orders
-from tryggport.reception.ledger import now_ms as utc_now_ms
 from tryggport.reception.database import Database
+from tryggport.reception.ledger import now_ms as utc_now_ms
 from tryggport.registry import changes, commands
 from tryggport.sim.chain import Chain
 from tryggport.sim.timeline import now_ms

@@ -6,7 +6,21 @@ import sys
 
 import typer
 
-from tryggport.cli import bench, board, cases, demo, events, falls, flash, gateways, pki, provision, reception, registry, scaip
+from tryggport.cli import (
+    bench,
+    board,
+    cases,
+    demo,
+    events,
+    falls,
+    flash,
+    gateways,
+    pki,
+    provision,
+    reception,
+    registry,
+    scaip,
+)
 from tryggport.errors import TryggError
 
 app = typer.Typer(

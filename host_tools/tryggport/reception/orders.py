@@ -11,8 +11,8 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, delete, func, insert, or_, select, update
 
-from tryggport.reception.ledger import now_ms
 from tryggport.reception.database import Database
+from tryggport.reception.ledger import now_ms
 from tryggport.reception.schema import orders, statuses
 from tryggport.wire import cbor
 from tryggport.wire.order import BUSY, CODES, COMMAND, COMMANDS, DONE, KINDS, TRUST, Result

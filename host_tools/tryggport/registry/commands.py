@@ -10,8 +10,8 @@ from typing import Any
 from tryggport.errors import TryggError
 from tryggport.pki import files
 from tryggport.reception import orders
-from tryggport.reception.ledger import now_ms
 from tryggport.reception.database import Database
+from tryggport.reception.ledger import now_ms
 from tryggport.wire import order, topics
 from tryggport.wire.envelope import SigningKey
 from tryggport.wire.order import CODES, DONE, RESEND_MAX, Command
