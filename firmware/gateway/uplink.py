@@ -54,6 +54,12 @@ class Uplink:
         self._receipts = []
         self._receipt_came = asyncio.Event()
         self.refused_receipts = 0
+        self.again = None  # again.Again, one envelope at a time, while there is something to send once more
+        self.guest = (
+            None  # a coroutine function that takes its turn with the receipts: two verifications need much heap
+        )
+        self.on_order = None  # called with an envelope that came on the topic command
+        self.on_bound = None  # called with the seqs in flight, and first and last of a range that a receipt is for
         self.on_fault = None  # called with OUTCOME_CONFLICT or OUTCOME_QUARANTINED
 
     def fresh(self, seq, payload, alarm):
@@ -72,6 +78,8 @@ class Uplink:
         if topic == self._base + "receipt" and len(self._receipts) < _MAX_RECEIPTS:
             self._receipts.append(bytes(payload))
             self._receipt_came.set()
+        elif topic == self._base + "command" and self.on_order:
+            self.on_order(bytes(payload))
 
     def connected(self):
         """The MQTT client is connected: there may be something to send."""
@@ -128,6 +136,8 @@ class Uplink:
         if self._envelopes >= _MAX_ENVELOPES or self._held():
             return False
         alarm, batch = self._backlog()
+        if not batch and self.again and not self._envelopes:
+            alarm, batch = self.again.batch(self._journal, self._in_flight)
         if not batch:
             return False
         await self._send(batch, alarm)
@@ -212,6 +222,8 @@ class Uplink:
             alive()
             await self._receipt_came.wait()
             self._receipt_came.clear()
+            if self.guest:
+                await self.guest()
             while self._receipts:
                 try:
                     _, payload = await self._work_off(cose.verify1_steps(self._receipts.pop(0), aad, self._keys))
@@ -251,16 +263,20 @@ class Uplink:
         for first, last, digest in ranges:
             if not first <= last < self._journal.next_seq or self._digest(first, last, unknown) != digest:
                 raise ValueError("digest")
-        for payload in unknown:
+        for payload in () if self.again else unknown:  # the home was told of what is sent again long ago
             restore(self._home, payload, self._clock.uptime_ms())
 
     def _settle(self, first, last, outcome):
+        if self.on_bound:
+            self.on_bound(self._in_flight, first, last)
         if outcome in SETTLING:
             step("settle.begin", first)
             self._journal.settle(first, last)
             step("settle.end", last)
             for seq in range(first, last + 1):
                 self._answered = self._in_flight.pop(seq, self._answered)
+        if self.again:
+            self.again.settled(first, last)
         self._home.outcome(first, last, outcome, self._clock.uptime_ms())
 
     def _digest(self, first, last, unknown):

@@ -18,10 +18,12 @@ import typer
 from tryggport.errors import TryggError
 from tryggport.reception import Reception, SqlDeliveries, canary, open_database, tenants, views
 from tryggport.reception.timers import Timers
+from tryggport.registry import commands
 from tryggport.scaip import ScaipChannel
 from tryggport.scaip.settings import settings
 
 app = typer.Typer(no_args_is_help=True, help="Receive, verify, store and receipt what gateways send.")
+EPOCH_BYTES = 8
 DEFAULT_DB = "sqlite:///reception.db"
 DatabaseUrl = Annotated[str, typer.Option("--db", help="SQLAlchemy URL of the database.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -129,6 +131,33 @@ def scope_of(db: str, municipality: str | None = None) -> Iterator[tenants.Scope
 
 def _say(sentence: str) -> None:
     print(f"reception: {sentence}", flush=True)
+
+
+@app.command()
+def resend(
+    gateway: Annotated[str, typer.Argument(help="Which gateway.")],
+    pki: Annotated[Path, typer.Option("--pki", help="Folder of the PKI, with command.key.")],
+    first: Annotated[int | None, typer.Option("--first", min=0, help="From this number on; by default all.")] = None,
+    last: Annotated[int | None, typer.Option("--last", min=0, help="Up to this number.")] = None,
+    epoch: Annotated[str | None, typer.Option("--epoch", help="In hexadecimal; by default the present one.")] = None,
+    wait_s: Annotated[float, typer.Option("--wait", help="Seconds to wait for each answer.")] = 60.0,
+    db: DatabaseUrl = DEFAULT_DB,
+    as_json: AsJson = False,
+) -> None:
+    """Have a gateway send events again that it still holds: after the database was restored from an older copy."""
+    try:
+        named = None if epoch is None else bytes.fromhex(epoch)
+    except ValueError:
+        named = b""
+    if named is not None and len(named) != EPOCH_BYTES:
+        raise TryggError(f"{epoch!r} is not an epoch: 16 hexadecimal digits.", usage=True)
+    found = commands.resend(open_database(db, create=False), pki, gateway, first, last, named, wait_s)
+    if as_json:
+        print(json.dumps(dataclasses.asdict(found)))
+        return
+    print(f"{gateway} sends {found.sent} of {found.asked} events again.")
+    if found.missing:
+        print("No longer held: " + ", ".join(f"{low}-{high}" for low, high in found.missing))
 
 
 def split_address(address: str) -> tuple[str, int]:

@@ -13,8 +13,8 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from tryggport.errors import TryggError
 
 BUSY_TIMEOUT_S = 5
-HEAD = "0004"
-KNOWN_REVISIONS = ("0001", "0002", "0003", "0004")
+HEAD = "0005"
+KNOWN_REVISIONS = ("0001", "0002", "0003", "0004", "0005")
 MIGRATIONS = Path(__file__).parent / "migrations"
 _SQLITE_SENTENCES = {
     "SQLITE_BUSY": ("is locked by another program", "Close what else writes to it, then start again."),

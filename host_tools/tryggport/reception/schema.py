@@ -380,3 +380,30 @@ outbox = Table(
     Column("outcome", Integer, nullable=False),
     Column("gateway", String(24), nullable=False, server_default=""),
 )
+
+# Orders to gateways and their results; `number` is a command's counter or a version. Without an envelope: a result that came
+# to a database that does not know its order. `kind`, `what` and `code` are those of wire/order.py.
+orders = Table(
+    "orders",
+    metadata,
+    Column("id", ID, primary_key=True),
+    Column("gateway", String(24), nullable=False),
+    Column("kind", Integer, nullable=False),
+    Column("number", BigInteger, nullable=False),
+    Column("what", Integer),
+    Column("envelope", LargeBinary),
+    Column("queued_ms", BigInteger, nullable=False),
+    Column("not_after_ms", BigInteger),
+    Column("sent_ms", BigInteger),
+    Column("answered_ms", BigInteger),
+    Column("code", Integer),
+    Column("details", LargeBinary),
+    UniqueConstraint("gateway", "kind", "number", name="order_identity"),
+)
+Index(
+    "open_orders",
+    orders.c.gateway,
+    orders.c.id,
+    sqlite_where=text("answered_ms IS NULL"),
+    postgresql_where=text("answered_ms IS NULL"),
+)
