@@ -35,7 +35,7 @@ system-packages:
 	@sh tests/system-packages.sh
 
 test: $(VENV)/.dev system-packages ## run all tests (under 20 minutes on 2 cores)
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-long: $(VENV)/.dev system-packages ## run the tests that take long
 	@$(BIN)/python -m pytest -m long

@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[1]
 SOURCE = "protocols/events.toml"
 LIGHTS = {"off": 0, "red": 1, "green": 2, "amber": 3}
 GROUPS = ("state", "quality", "cause", "fault", "verdict", "data")
+HOST_GROUPS = ("sensor_fault",)  # a gateway's heap has no room for names that it does not use
 
 
 def constants(table: dict[str, Any], const: bool) -> list[str]:
@@ -21,7 +22,7 @@ def constants(table: dict[str, Any], const: bool) -> list[str]:
     wrap = "const({})" if const else "{}"
     lines = [f"{name.upper()} = {wrap.format(kind['code'])}" for name, kind in table["kind"].items()]
     lines += [f"OUTCOME_{name.upper()} = {wrap.format(o['code'])}" for name, o in table["outcome"].items()]
-    for group in GROUPS:
+    for group in GROUPS if const else GROUPS + HOST_GROUPS:
         lines += [f"{group.upper()}_{name.upper()} = {wrap.format(code)}" for name, code in table[group].items()]
     return lines
 

@@ -37,6 +37,7 @@ SECRETS = {
 KEYS = {
     name: SigningKey(ec.derive_private_key(int.from_bytes(s, "big"), ec.SECP256R1())) for name, s in SECRETS.items()
 }
+COMMAND_FIELDS = {1: "gateway", 2: "epoch", 3: "counter", 4: "what", 5: "arguments", 6: "not_after_ms"}
 Vector = dict[str, Any]
 
 FALL = {1: GATEWAY, 2: EPOCH, 3: 7, 4: 1, 5: 61_000, 7: 0, 8: 1, 9: 0, 12: 3}
@@ -48,6 +49,8 @@ EVENT_FIELDS = {
     10: "test", 11: "ref", 12: "severity", 13: "sensor", 14: "location", 15: "data",
 }  # fmt: skip
 RECEIPT_FIELDS = {1: "gateway", 2: "epoch", 3: "ranges", 4: "outcome", 5: "utc_ms", 6: "wait_ms"}
+COMMAND = {1: GATEWAY, 2: EPOCH, 3: UTC_MS, 4: 2}
+RESULT = {1: GATEWAY, 2: EPOCH, 3: [0, UTC_MS], 4: 0}
 STATUS_FIELDS = {
     1: "gateway", 2: "epoch", 3: "boot", 4: "connect", 5: "online", 6: "next_seq", 7: "alarms", 8: "events",
     9: "uptime_ms", 10: "utc_ms", 11: "quality", 12: "path", 13: "firmware",
@@ -213,6 +216,45 @@ def statuses() -> Iterator[Vector]:
     yield from not_deterministic("TP-WIR-018", STATUS)
 
 
+def commands() -> Iterator[Vector]:
+    yield good("restart", "TP-CMD-003", COMMAND, COMMAND_FIELDS)
+    yield good("resend", "TP-CMD-003", COMMAND | {4: 1, 5: [EPOCH, 1, 4096]}, COMMAND_FIELDS)
+    yield good("test alarm, not after", "TP-CMD-003", COMMAND | {4: 3, 6: UTC_MS + 60_000}, COMMAND_FIELDS)
+    yield good("factory reset, forced", "TP-CMD-003", COMMAND | {4: 4, 5: [True]}, COMMAND_FIELDS)
+    yield good("the last counter", "TP-CMD-003", COMMAND | {3: 2**63 - 1}, COMMAND_FIELDS)
+    for key in (1, 2, 3, 4):
+        yield bad(f"field {key} missing", "TP-CMD-003", dumps(without(COMMAND, key)))
+    for name, table in (
+        ("counter over 63 bits", {3: 2**63}), ("negative counter", {3: -1}), ("counter a text", {3: "1"}),
+        ("what negative", {4: -1}), ("arguments a map", {5: {}}), ("not after in seconds", {6: UTC_MS // 1000}),
+        ("map key 7", {7: 0}), ("epoch of 9 bytes", {2: bytes(9)}),
+    ):  # fmt: skip
+        yield bad(name, "TP-CMD-003", dumps(COMMAND | table))
+    yield from not_deterministic("TP-CMD-003", COMMAND)
+
+
+def results() -> Iterator[Vector]:
+    fields = {1: "gateway", 2: "epoch", 4: "code", 5: "details"}
+
+    def named(name: str, table: dict[int, Any]) -> Vector:
+        vector = good(name, "TP-CMD-003", table, fields)
+        vector["value"] |= {"kind": table[3][0], "number": table[3][1]}
+        return vector
+
+    yield named("a command is done", RESULT)
+    yield named("a resend, and what is missing", RESULT | {5: {1: 4096, 2: [[1, 7]], 3: 4089}})
+    yield named("configuration 3 is kept", RESULT | {3: [1, 3]})
+    yield named("trust list 2 brought no receipt", RESULT | {3: [2, 2], 4: 11})
+    for key in (1, 2, 3, 4):
+        yield bad(f"field {key} missing", "TP-CMD-003", dumps(without(RESULT, key)))
+    for name, table in (
+        ("kind 3", {3: [3, 1]}), ("number alone", {3: 7}), ("three numbers", {3: [0, 1, 2]}), ("negative number", {3: [0, -1]}),
+        ("code 256", {4: 256}), ("details a list", {5: [1]}), ("map key 6", {6: 0}), ("epoch of 7 bytes", {2: EPOCH[:7]}),
+    ):  # fmt: skip
+        yield bad(name, "TP-CMD-003", dumps(RESULT | table))
+    yield from not_deterministic("TP-CMD-003", RESULT)
+
+
 def envelope(name: str, requirement: str, data: bytes, topic: str = TOPIC, **outcome: Any) -> Vector:
     """A vector of an envelope that arrives on `topic`."""
     return {"name": name, "requirement": requirement, "topic": topic, "hex": data.hex()} | outcome
@@ -299,6 +341,8 @@ def files() -> dict[str, dict[str, Any]]:
         },
         "receipts.json": {"about": f"Receipts. {map_form}", "vectors": list(receipts())},
         "status.json": {"about": f"Status. {map_form}", "vectors": list(statuses())},
+        "commands.json": {"about": f"Commands. {map_form}", "vectors": list(commands())},
+        "results.json": {"about": f"Results of orders. {map_form}", "vectors": list(results())},
         "envelopes.json": {
             "about": "Envelopes as they arrive on `topic`, whose gateway has the key `gateway` (and `receipt` signs receipts).",
             "keys": keys,

@@ -1,9 +1,10 @@
 #!/bin/sh
-# The tests run a real Mosquitto, libfaketime and callgrind. Installs them as root in CI, or on consent; else prints the line to type.
+# The tests run a real Mosquitto, PostgreSQL, libfaketime, callgrind and SIPp. Installs them as root in CI, or on consent; else prints the line to type.
 set -eu
 missing=
 PATH="$PATH:/usr/sbin:/usr/local/sbin"
-for pair in mosquitto:mosquitto faketime:faketime valgrind:valgrind; do
+for folder in /usr/lib/postgresql/*/bin; do PATH="$PATH:$folder"; done  # where Debian keeps initdb
+for pair in mosquitto:mosquitto initdb:postgresql faketime:faketime valgrind:valgrind sipp:sip-tester; do
   command -v "${pair%%:*}" >/dev/null 2>&1 || missing="$missing ${pair##*:}"
 done
 [ -n "$missing" ] || exit 0

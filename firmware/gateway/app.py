@@ -11,12 +11,14 @@ from array import array
 from micropython import const
 
 from gateway import VERSION, cbor, cose, kinds, p256
-from gateway.bounds import SECOND_PATH_MS, SWITCH_MS
+from gateway.bounds import SECOND_PATH_MS, SWITCH_MS, TRIAL_MS
 from gateway.event import Recorder
 from gateway.home import Home
 from gateway.trace import step
 from gateway.uplink import Uplink
 
+_ON_TRIAL = const(1)
+_MAX_ORDERS = const(2)  # TP-BND-023
 _SENSOR_MS = const(100)
 _STILL = const(50)  # reads without movement: 5 s or a little more
 _UNCALLED_MS = const(600)  # less than the FIFO holds; INT1 has called by then, where its wire is whole
@@ -29,9 +31,10 @@ def log(text):
 
 
 class App:
-    """`config`: settings.Settings · `buttons`: help, cancel · `mains`: input, 0 without mains · `accelerometer`: I2C bus, address, INT1."""
+    """`config`: settings.Settings · `buttons`: help, cancel · `mains`: input, 0 without mains · `accelerometer`: I2C bus, address,
+    INT1 · `trial`: phase of a change of settings (gateway.trial), 0 for none."""
 
-    def __init__(self, config, buttons, mains, accelerometer, lamp, watch, clock, journal, client, paths):
+    def __init__(self, config, buttons, mains, accelerometer, lamp, watch, clock, journal, client, store, trial, paths):
         self.config = config
         self.help, self.cancel = buttons
         self.mains = mains
@@ -42,7 +45,13 @@ class App:
         self.clock = clock
         self.journal = journal
         self.client = client
+        self.store = store
+        self.trial = trial
         self.paths = paths
+        self.orders = ()  # envelopes that came on the topic command
+        self.results = ()  # (whether it ends a trial, payload) that the broker has not got yet
+        self.refused_orders = 0
+        self.working = False
         self.home = Home()
         self.recorder = Recorder(config.gateway, journal, clock)
         self.fall_seq = None
@@ -53,6 +62,9 @@ class App:
         self.uplink.on_fault = self.outcome_fault
         self.uplink.on_refused = self.refused
         self.uplink.on_proof = lambda: self.move("on_proof")
+        self.uplink.on_order = self.work
+        if trial == _ON_TRIAL:
+            self.uplink.on_bound = self.end_trial
         client.will = self.will
         client.on_message = self.uplink.message
         client.on_connect = self.connected
@@ -180,6 +192,30 @@ class App:
             status[10] = utc_ms
         return cbor.encode(status)
 
+    # Orders of the receiver, and settings on trial.
+
+    def work(self, envelope=None):
+        """Takes an order, and attends to what there is. The receiver repeats what gets no result."""
+        if envelope and len(self.orders) < _MAX_ORDERS:
+            self.orders += (envelope,)
+        if not self.working and self.client.connected:
+            self.working = True
+            asyncio.create_task(_guard("orders", self._work()))
+
+    async def _work(self):
+        try:
+            from gateway import orders
+
+            await orders.work(self, _forget)
+        finally:
+            self.working = False
+
+    def end_trial(self, *receipt):
+        from gateway import trial
+
+        trial.end(self, *receipt)
+        _forget("gateway.trial")
+
     def look_at_mains(self):
         """Tells when the mains has gone, and when it is back."""
         if self.mains():
@@ -265,6 +301,10 @@ class App:
             self.show()
             self.look_at_mains()
             self.tell_drops()
+            if self.trial == _ON_TRIAL and self.clock.uptime_ms() >= TRIAL_MS:
+                self.end_trial()
+            elif self.orders or self.results or self.trial > _ON_TRIAL:
+                self.work()
             self.uplink.tick()
             self.look_at_paths()
             self.journal.idle()
@@ -320,6 +360,7 @@ def _start():
             "gateway.paths",
             "gateway.settings",
             "gateway.identity",
+            "gateway.trial",
             "gateway.journal.recover",
         )
 

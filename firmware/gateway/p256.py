@@ -1,7 +1,7 @@
 """ECDSA over NIST P-256 with SHA-256 digests (FIPS 186-5), nonces by RFC 6979.
 
 Points are the business of `curve`. Secret numbers are masked before they are inverted; what is constant in time and what
-is not: protocols/decisions/0002-p256-in-python.md. The comb of the last key that verified something is kept (1.5 KB): the
+is not: protocols/decisions/0006-constant-time.md. The comb of the last key that verified something is kept (1.5 KB): the
 keys of receipts hardly change, and it halves the work.
 """
 

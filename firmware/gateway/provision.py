@@ -7,7 +7,7 @@ import binascii
 import json
 import os
 
-from gateway import VERSION, cose, identity, p256, settings
+from gateway import VERSION, cose, identity, p256, settings, trial
 from gateway.store import Store
 
 
@@ -16,7 +16,7 @@ def hello():
     import machine
 
     try:
-        gateway = settings.load(_store())[0].gateway
+        gateway = settings.read(trial.FOLDER, _store())[0].gateway
     except settings.SettingsError:
         gateway = None
     _say({"hardware": binascii.hexlify(machine.unique_id()).decode(), "firmware": VERSION, "gateway": gateway})
@@ -32,21 +32,22 @@ def requests(gateway):
 
 def stage():
     """Makes the folder the host writes the new files to."""
-    settings.remove(settings.STAGED)
-    os.mkdir(settings.STAGED)
-    _say({"folder": settings.STAGED})
+    trial.abandon(_store())
+    trial.remove(trial.STAGED)
+    os.mkdir(trial.STAGED)
+    _say({"folder": trial.STAGED})
 
 
 def commit(gateway):
     """Checks everything staged, then puts it in place. Prints {"gateway": id} or {"error": sentence}."""
     try:
-        staged, _ = settings.read(settings.STAGED, _store())
+        staged, _ = settings.read(trial.STAGED, _store())
         if staged.gateway != gateway:
             raise settings.SettingsError("the configuration is for %s, not for %s" % (staged.gateway, gateway))
     except settings.SettingsError as e:
         _say({"error": str(e)})
         return
-    settings.put_in_force()
+    trial.put_in_force()
     _store().remove("floor")  # the time of provisioning takes its place: the one who holds the cable is trusted
     _say(
         {

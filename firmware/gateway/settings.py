@@ -11,9 +11,7 @@ from micropython import const
 
 from gateway import cbor, cose, identity, p256
 
-FOLDER = "/trygg"
-STAGED = "/trygg.new"
-_OLD = "/trygg.old"
+_FOLDER = "/trygg"
 FILES = ("root.pub", "trust.cbor", "config.cbor", "tls.der", "ca.der")
 _MAX_BYTES = const(4096)
 _CONFIG_AAD = b"trygg/1/config"
@@ -57,8 +55,11 @@ def read(folder, store):
         fields.append(config.get(9, ()))
         for i in (2, 8):
             fields[i] = [(host, port) for host, port in fields[i]] or ()
+        wrong = [name for name, sound in _checks(*fields) if not sound]
     except (ValueError, KeyError, TypeError) as e:
         raise SettingsError("trust list or configuration refused (%s): provision the gateway again" % e)
+    if wrong:
+        raise SettingsError("configuration refused (%s): provision the gateway again" % wrong[0])
     sign_key, tls_key = store.get(identity.SIGN_KEY), store.get(identity.TLS_KEY)
     if tls_key is None or sign_key is None or p256.public_key(tls_key) not in files["tls.der"]:
         raise SettingsError("the certificate is not for the key of this gateway: provision the gateway again")
@@ -67,35 +68,37 @@ def read(folder, store):
 
 
 def load(store):
-    """`read` of what is in force. A change that a power cut stopped half-way is undone first. Raises SettingsError."""
-    if not exists(FOLDER) and exists(_OLD):
-        os.rename(_OLD, FOLDER)
-    return read(FOLDER, store)
+    """(phase, *what `read` gives) of what is in force; see trial for the phase, 0 for none. Raises SettingsError.
 
+    Settings on trial that cannot be read give way to the last good ones.
+    """
+    if not store.get("trial") and "trygg" in os.listdir("/"):
+        return (0,) + read(_FOLDER, store)
+    from gateway import trial
 
-def put_in_force():
-    """Swaps the staged folder with the one in force; a power cut leaves the old or the new one whole."""
-    remove(_OLD)
-    if exists(FOLDER):
-        os.rename(FOLDER, _OLD)
-    os.rename(STAGED, FOLDER)
-    remove(_OLD)
-
-
-def exists(path):
+    phase = trial.resume(store)
     try:
-        os.stat(path)
-        return True
-    except OSError:
-        return False
+        return (phase,) + read(_FOLDER, store)
+    except SettingsError:
+        if phase != trial.TRIAL:
+            raise
+    trial.back(store, trial.REFUSED)
+    return (trial.REFUSED,) + read(_FOLDER, store)
 
 
-def remove(folder):
-    """Removes a flat folder, if there is one."""
-    if exists(folder):
-        for name in os.listdir(folder):
-            os.remove(folder + "/" + name)
-        os.rmdir(folder)
+def _checks(gateway, version, brokers, provisioned_ms, grace_ms, placement, location, heartbeat_s, time_servers):
+    """What each field must be for the gateway to work with it."""
+    numbers = version, provisioned_ms, grace_ms, location, heartbeat_s
+    yield "numbers", all(type(number) is int and number >= 0 for number in numbers)
+    yield "gateway", type(gateway) is str and 4 <= len(gateway) <= 24
+    servers = brokers + list(time_servers)
+    sound = [type(host) is str and 0 < len(host) < 254 and type(port) is int for host, port in servers]
+    yield "brokers", 0 < len(brokers) <= 4 and len(time_servers) <= 4
+    yield "servers", all(sound) and all(0 < port < 65536 for _, port in servers)
+    yield "grace", grace_ms <= 60_000
+    yield "placement", placement in ("waist", "pocket", "pendant")
+    yield "location", location <= 999
+    yield "heartbeat", 0 < heartbeat_s <= 3600
 
 
 def _read(path):

@@ -21,6 +21,7 @@ from gateway.store import JournalMark, Store
 from gateway.uplink import restore
 from gateway.watch import Watch
 
+_KEPT = const(2)  # a phase of gateway.trial: above it the last good settings are back
 _WDT_MS = const(60_000)
 _MAX_PACKET = const(1536)  # TP-BND-014
 _TX_BYTES = const(256)  # an envelope is sent from where it is
@@ -38,10 +39,14 @@ _CAUSES = {
 def make():
     """The App with its parts, once it has journalled what this boot has to tell. Raises ValueError with a sentence."""
     store = Store(esp32.NVS("trygg"))
-    config, certificates = settings.load(store)
     flash = esp32.Partition.find(esp32.Partition.TYPE_DATA, label="journal")
     if not flash:
         raise ValueError("no flash partition named journal: flash the gateway again")
+    if store.get("wipe"):
+        from gateway import wipe
+
+        wipe.finish(store, flash[0])
+    phase, config, certificates = settings.load(store)
     with open("/board.json") as f:
         board = json.load(f)
     log("gateway: %s %s" % (config.gateway, VERSION))
@@ -60,6 +65,8 @@ def make():
         Clock(machine.RTC().datetime, store, max(BUILT_MS, config.provisioned_ms)),
         Journal(flash[0], JournalMark(store)),
         _client(config, paths, *certificates),
+        store,
+        phase,
         paths,
     )
     _tell(app)
@@ -96,6 +103,7 @@ def _client(config, paths, certificate, key, authority):
         kick_ms=bounds.KICK_MS,
     )
     client.subscribe("trygg/1/%s/receipt" % config.gateway)
+    client.subscribe("trygg/1/%s/command" % config.gateway)
     return client
 
 
@@ -112,5 +120,7 @@ def _tell(app):
             break
         restore(app.home, payload, app.clock.uptime_ms())
     app.record(kinds.BOOT, data=data)
+    if app.trial > _KEPT:
+        app.record(kinds.FAULT, data={kinds.DATA_FAULT: kinds.FAULT_CHANGE_RETURNED})
     app.look_at_mains()
     app.tell_drops()

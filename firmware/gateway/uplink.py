@@ -26,7 +26,7 @@ from gateway.kinds import (
 )
 from gateway.trace import step
 
-_BATCH_BYTES = const(1200)  # payload that leaves room for the envelope in 1,300 (TP-BND-002)
+_BATCH_BYTES = const(1214)  # payload of a full envelope (TP-COS-002)
 _MAX_IN_FLIGHT = const(64)  # TP-BND-013
 _MAX_ENVELOPES = const(8)  # TP-BND-012
 _TRIES = const(3)  # TP-BND-038: in vain, before an event goes alone
@@ -65,15 +65,23 @@ class Uplink:
         self._receipts = []
         self._receipt_came = asyncio.Event()
         self.refused_receipts = 0
+        self.again = None  # again.Again, one envelope at a time, while there is something to send once more
+        # A coroutine function that takes its turn with the receipts: two verifications need much heap.
+        self.guest = None
+        self.on_order = None  # called with an envelope that came on the topic command
+        self.on_bound = None  # called with the seqs in flight, and first and last of a range that a receipt is for
         self.on_fault = None  # called with OUTCOME_CONFLICT or OUTCOME_QUARANTINED
         self.on_refused = None  # called when the broker has nobody to give an alarm to
         self.on_proof = None  # called when `awaited` is settled
 
     def fresh(self, seq, payload, alarm, first=False):
         """Hands over an event that was just appended: an alarm, and what is to go `first`, goes out at once, ahead of any backlog."""
-        if alarm or first:
+        if (alarm or first) and self._client.connected:
             self._fresh.append((seq, payload, alarm))
-        if alarm:
+            self._in_flight[seq] = time.ticks_add(time.ticks_ms(), AGAIN_MS)
+            if len(self._fresh) == 1:
+                asyncio.create_task(self._send_fresh())
+        elif alarm:
             self._client.kick()
         self._wake.set()
 
@@ -82,6 +90,8 @@ class Uplink:
         if topic == self._base + "receipt" and len(self._receipts) < _MAX_RECEIPTS:
             self._receipts.append(bytes(payload))
             self._receipt_came.set()
+        elif topic == self._base + "command" and self.on_order:
+            self.on_order(bytes(payload))
 
     def connected(self):
         """The MQTT client is connected: there may be something to send."""
@@ -97,11 +107,11 @@ class Uplink:
         self._wake.set()
         self._receipt_came.set()
 
-    async def publish_signed(self, name, payload, retain=False, seq=0, done=None):
+    async def publish_signed(self, name, payload, retain=False, seq=0, done=None, urgent=False):
         """Signs `payload` for topic `name` and queues it; `done(message)` is called when its fate is known."""
         topic = self._base + name
         step("sign.begin", seq)
-        envelope = await _run(self._sign_steps(payload, topic.encode()))
+        envelope = await self._work_off(self._sign_steps(payload, topic.encode()), urgent)
         step("sign.end", seq)
         step("publish.begin", seq)
         self._client.publish(topic, envelope, qos=1, retain=retain).done = done
@@ -114,37 +124,52 @@ class Uplink:
             alive()
             if self._client.connected and await self._send_next():
                 continue
-            if not self._client.connected:
-                self._fresh.clear()  # they are in the journal; `pending` yields them first
             await self._wake.wait()
             self._wake.clear()
 
+    async def _send_fresh(self):
+        """Publishes what is fresh. All other signing and verifying stands still meanwhile (TP-WIR-052)."""
+        try:
+            while self._fresh:
+                seq, payload, alarm = self._fresh[0]
+                await self._send([(seq, payload)], alarm, True)
+                self._fresh.pop(0)
+        finally:
+            self._fresh.clear()  # after a failure too: they are in the journal, and `pending` yields them first
+
+    async def _work_off(self, steps, urgent=False):
+        """Runs a generator of slices in the loop and returns its value; what is not urgent waits for what is fresh."""
+        while True:
+            while self._fresh and not urgent:
+                await asyncio.sleep(0)
+            try:
+                next(steps)
+            except StopIteration as e:
+                return e.value
+            await asyncio.sleep(0)
+
     async def _send_next(self):
         """Publishes one envelope when there is something to send and room in flight; True when it did."""
-        if self._fresh:
-            seq, payload, alarm = self._fresh.pop(0)
-            await self._send([(seq, payload)], alarm)
-            return True
         self._expire()
         if self._envelopes >= _MAX_ENVELOPES:
             return False
         alarm, batch = self._backlog()
+        if not batch and self.again and not self._envelopes:
+            alarm, batch = self.again.batch(self._journal, self._in_flight)
         if not batch or (self._held() and not alarm):
             return False
         await self._send(batch, alarm)
         return True
 
     def _backlog(self):
-        """(class, [(seq, payload)]) of the next batch: of one class, alarms first, oldest first, at most _BATCH_BYTES."""
+        """(class, [(seq, payload)]) of the next batch: of one class, alarms first, oldest first, as many as an envelope takes."""
         batch = []
-        size = 3
+        size = 0
         batch_alarm = old = suspect = fewest = None
         room = _MAX_IN_FLIGHT - len(self._in_flight)
         if room <= 0:
             return None, batch
-        for seq, alarm, payload in self._journal.pending(_MAX_IN_FLIGHT + _MAX_SUSPECTS + room):
-            if seq in self._in_flight:
-                continue
+        for seq, alarm, payload in self._journal.pending(_MAX_SUSPECTS + room + 1, self._in_flight):
             tries = self._tries.get(seq, 0)
             if tries >= _TRIES:
                 if suspect is None or (alarm == suspect[0] and tries < fewest):
@@ -152,10 +177,17 @@ class Uplink:
                 continue
             size += len(payload)
             # One envelope: one topic, one epoch (TP-WIR-009), and no more than fits.
-            if batch and (alarm != batch_alarm or (seq < self._journal.epoch_first) != old or size > _BATCH_BYTES):
+            if batch and (
+                alarm != batch_alarm
+                or (seq < self._journal.epoch_first) != old
+                or size + len(cbor.head(4, len(batch) + 1)) > _BATCH_BYTES
+            ):
                 break
-            if len(batch) >= room:
-                break
+            if len(batch) == room:
+                # Better a full envelope, a little later; a long pause is not waited for.
+                soon = time.ticks_add(time.ticks_ms(), AGAIN_MS)
+                waiting = any(time.ticks_diff(deadline, soon) <= 0 for deadline in self._in_flight.values())
+                return (None, []) if waiting else (batch_alarm, batch)
             batch_alarm = alarm
             old = seq < self._journal.epoch_first
             batch.append((seq, payload))
@@ -165,7 +197,7 @@ class Uplink:
             return suspect
         return batch_alarm, batch
 
-    async def _send(self, batch, alarm):
+    async def _send(self, batch, alarm, urgent=False):
         now = time.ticks_ms()
         wait_ms = AGAIN_MS
         tries = self._tries.get(batch[0][0], 0)
@@ -183,8 +215,10 @@ class Uplink:
             await self.publish_signed(
                 "alarm" if alarm else "event",
                 payload,
-                seq=seqs[0],
-                done=lambda message: self._done(message, seqs, alarm),
+                False,
+                seqs[0],
+                lambda message: self._done(message, seqs, alarm),
+                urgent,
             )
         except (OSError, MemoryError):  # the queue is full, the connection went, no room to sign: pending again
             self._envelopes -= 1
@@ -230,9 +264,11 @@ class Uplink:
             alive()
             await self._receipt_came.wait()
             self._receipt_came.clear()
+            if self.guest:
+                await self.guest()
             while self._receipts:
                 try:
-                    _, payload = await _run(cose.verify1_steps(self._receipts.pop(0), aad, self._keys))
+                    _, payload = await self._work_off(cose.verify1_steps(self._receipts.pop(0), aad, self._keys))
                     self._apply(cbor.decode(payload))
                 except (ValueError, KeyError, TypeError):
                     self.refused_receipts += 1
@@ -248,16 +284,15 @@ class Uplink:
         if not all(type(number) is int and number >= 0 for number in numbers) or outcome > _MAX_OUTCOME:
             raise ValueError("not an outcome")
         wait_ms = min(receipt.get(6, AGAIN_MS), _RETRY_LATER_MAX_MS)
-        for first, last, digest in ranges:
-            if not first <= last < self._journal.next_seq or self._digest(first, last) != digest:
-                raise ValueError("digest")
+        self._prove(ranges, outcome)
         self._answered = None
         for first, last, _ in ranges:
             step("receipt", first)
             self._settle(first, last, outcome, wait_ms)
         if self._answered is not None:  # or it may have waited at the broker (TP-WIR-022)
             left_ms = time.ticks_diff(self._answered, time.ticks_ms())
-            self._clock.receipt_time(utc_ms, max(0, AGAIN_MS - left_ms))
+            if left_ms <= AGAIN_MS:  # a longer pause says nothing of when it was sent
+                self._clock.receipt_time(utc_ms, AGAIN_MS - left_ms)
         self._heard()
         if outcome == OUTCOME_RETRY_LATER:
             self._hold_until = time.ticks_add(time.ticks_ms(), wait_ms)
@@ -265,7 +300,20 @@ class Uplink:
             self.on_fault(outcome)
         self._wake.set()
 
+    def _prove(self, ranges, outcome):
+        """Raises ValueError unless the receiver has the very events that are in the journal. Tells the home of alarms among them
+        that it does not know, but for those that are over."""
+        unknown = []
+        for first, last, digest in ranges:
+            if not first <= last < self._journal.next_seq or self._digest(first, last, unknown) != digest:
+                raise ValueError("digest")
+        # The home was told of what is sent again long ago.
+        for payload in () if self.again or outcome == OUTCOME_CLOSED else unknown:
+            restore(self._home, payload, self._clock.uptime_ms())
+
     def _settle(self, first, last, outcome, wait_ms):
+        if self.on_bound:
+            self.on_bound(self._in_flight, first, last)
         if outcome in SETTLING:
             step("settle.begin", first)
             self._journal.settle(first, last)
@@ -273,7 +321,6 @@ class Uplink:
             if self.awaited is not None and first <= self.awaited <= last:
                 self.awaited = None
                 self.on_proof()
-        now_ms = self._clock.uptime_ms()
         for seq in range(first, last + 1):
             if outcome == OUTCOME_RETRY_LATER:
                 self._in_flight[seq] = time.ticks_add(time.ticks_ms(), wait_ms)
@@ -283,9 +330,9 @@ class Uplink:
                     self._answered = deadline
             if outcome in SETTLING or outcome == OUTCOME_RETRY_LATER:
                 self._tries.pop(seq, None)
-            if outcome != OUTCOME_CLOSED and not self._home.knows(seq):
-                restore(self._home, self._journal.read(seq), now_ms)
-        self._home.outcome(first, last, outcome, now_ms)
+        if self.again:
+            self.again.settled(first, last)
+        self._home.outcome(first, last, outcome, self._clock.uptime_ms())
 
     def _heard(self):
         """The receiver is there. After a silence the pauses of the suspects end; the next one may go at once in any case."""
@@ -304,16 +351,18 @@ class Uplink:
             self.alarm_ms = self._clock.uptime_ms()
         self._alarms = alarms
 
-    def _digest(self, first, last):
-        """First 8 bytes of SHA-256 over the hashes of the events first..last; None when one is no longer held."""
+    def _digest(self, first, last, unknown):
+        """First 8 bytes of SHA-256 over the hashes of the events first..last; None when one is no longer held. Adds the
+        alarms among them that the home does not know to `unknown`."""
         if last - first >= _MAX_IN_FLIGHT:
             return None
         whole = hashlib.sha256()
-        for seq in range(first, last + 1):
-            payload = self._journal.read(seq)
+        for seq, alarm, payload in self._journal.events(first, last):
             if payload is None:
                 return None
             whole.update(hashlib.sha256(payload).digest())
+            if alarm is not False and not self._home.knows(seq):
+                unknown.append(payload)
         return whole.digest()[:8]
 
 
@@ -326,13 +375,3 @@ def restore(home, payload, now_ms):
             home.raised(event[3], kind, now_ms)
         elif event[9] == STATE_CLEARED:
             home.cancelled(event.get(11), now_ms)
-
-
-async def _run(steps):
-    """Runs a generator of slices in the loop; returns its value."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as e:
-            return e.value
-        await asyncio.sleep(0)

@@ -13,8 +13,9 @@ from tryggport.board import VirtualBoard
 from tryggport.board.nor import Nor
 from tryggport.board.nvs import Nvs
 from tryggport.devices import boards, image
+from tryggport.devices.configuration import Placement
 from tryggport.devices.link import Link
-from tryggport.devices.provision import Placement, provision
+from tryggport.devices.provision import provision
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,8 @@ import pytest
 from tryggport.cli.falls import app
 from tryggport.errors import TryggError
 from tryggport.falls import evidence, train
-from tryggport.reception import cases, open_database, store
+from tryggport.reception import cases, open_database, store, views
+from tryggport.reception.tenants import centre
 from tryggport.wire import kinds
 from tryggport.wire.event import Event
 from typer.testing import CliRunner
@@ -22,10 +23,10 @@ def report(db, gateway, seq, data, state=kinds.STATE_RAISED, ref=None, test=Fals
     store.commit(db, [store.Arrival(gateway, True, Event.from_bytes(event.to_bytes()))], [], 1_700_000_000_000)
 
 
-def close(db, gateway, cause):
-    [case] = [c for c in cases.list_cases(db) if c["gateway"] == gateway and c["status"] != "closed"]
-    cases.take(db, case["id"], "Kari Nordmann")
-    cases.close(db, case["id"], "Kari Nordmann", cause)
+def close(db, gateway, cause, note=""):
+    [case] = [c for c in views.list_cases(centre(db)) if c["gateway"] == gateway and c["status"] != "closed"]
+    cases.take(centre(db), case["id"], "Kari Nordmann")
+    cases.close(centre(db), case["id"], "Kari Nordmann", cause, note)
 
 
 @pytest.fixture
@@ -40,7 +41,7 @@ def url(tmp_path):
     report(db, "garage-2", 1, {}, kinds.STATE_CLEARED, ref=0)
     close(db, "garage-2", "false alarm")
     report(db, "garage-2", 2, {kinds.DATA_EVIDENCE: SOFT})
-    close(db, "garage-2", "Ola Hansen sat down hard")
+    close(db, "garage-2", "other", "Ola Hansen sat down hard")
     report(db, "garage-2", 3, {kinds.DATA_EVIDENCE: SOFT}, test=True)
     report(db, "garage-2", 4, {kinds.DATA_EVIDENCE: SOFT[:3]})
     db.close()

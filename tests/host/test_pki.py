@@ -52,7 +52,7 @@ def test_files_are_their_owners_only(folder):
     assert {found.pop(name) for name in folders} == {0o700}
     assert set(found.values()) == {0o600}
     assert {name for name in found if name.endswith(".key")} == {
-        f"{name}.key" for name in ("root", "device-ca", "broker", "reception", "receipt", "configuration")
+        f"{name}.key" for name in ("root", "device-ca", "broker", "reception", "receipt", "command", "configuration")
     }
 
 
@@ -109,7 +109,7 @@ def test_the_trust_list_is_signed_by_the_root_and_gives_each_key_one_role(folder
     assert TRUST_AAD.encode() == TRUST_AAD_BYTES
     envelope.verify(root, TRUST_AAD)
     rows = []
-    for name, role in (("receipt", 1), ("configuration", 8)):
+    for name, role in (("receipt", 1), ("configuration", 8), ("command", 2)):
         public = load_pem_private_key((folder / f"{name}.key").read_bytes(), None).public_key()
         rows.append([kid_of(public), role, point(public)])
     assert cbor.decode(envelope.payload) == {1: 1, 2: rows}
@@ -254,7 +254,7 @@ def test_the_command_line_makes_and_shows_a_PKI(tmp_path):
     report = json.loads(out)
     assert code == 0
     assert [c["name"] for c in report["certificates"]] == ["root", "device-ca", "broker", "reception"]
-    assert [k["roles"] for k in report["trust"]["keys"]] == [1, 8]
+    assert [k["roles"] for k in report["trust"]["keys"]] == [1, 8, 2]
     assert "root        key" in run("show", "--dir", folder)[1]
     assert run("renew", "broker", "--dir", folder)[0] == 1, "the key of the root is encrypted"
     code, out, _ = run("renew", "broker", "--dir", folder, "--passphrase-file", secret)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import select
-from tryggport.reception import dating, open_database, schema, store, views
+from tryggport.reception import dating, open_database, schema, store, tenants, views
 from tryggport.wire import kinds
 from tryggport.wire.event import Event
 
@@ -48,7 +48,7 @@ class Centre:
 
     def happened(self, event):
         shown = next(
-            row for row in views.list_events(self.database)
+            row for row in views.list_events(tenants.centre(self.database))
             if (row["gateway"], row["seq"], row["epoch"]) == (event.gateway, event.seq, event.epoch.hex())
         )  # fmt: skip
         found = shown["happened"]
@@ -69,12 +69,13 @@ def at(utc_ms, how=dating.CLOCK, refused=False):
 def test_TP_WIR_047_a_clock_event_dates_what_its_boot_told_before(centre):
     boot, press = centre.arrive(centre.event(1, 5000, kind=kinds.BOOT), centre.event(1, 60_000))
     assert centre.happened(boot) == (dating.BEFORE, None, NOW - 55_000, False)
-    stored = [(row["seq"], row["received_ms"]) for row in views.list_events(centre.database)]
+    stored = [(row["seq"], row["received_ms"]) for row in views.list_events(tenants.centre(centre.database))]
     (clock,) = centre.arrive(centre.event(1, 90_000, NOW - 3600_000, kind=kinds.CLOCK), at_ms=NOW + 1000)
     assert centre.happened(clock) == at(NOW - 3600_000)
     assert centre.happened(boot) == at(NOW - 3600_000 - 85_000, dating.ABOUT)
     assert centre.happened(press) == at(NOW - 3600_000 - 30_000, dating.ABOUT)
-    assert [(row["seq"], row["received_ms"]) for row in views.list_events(centre.database)][1:] == stored
+    shown = [(row["seq"], row["received_ms"]) for row in views.list_events(tenants.centre(centre.database))]
+    assert shown[1:] == stored
     with centre.database.read() as tx:
         rows = tx.execute(select(schema.events).order_by(schema.events.c.id)).all()
     assert [row.encoded for row in rows] == [e.to_bytes() for e in (boot, press, clock)], "events never change"

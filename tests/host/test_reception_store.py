@@ -14,6 +14,7 @@ from tryggport.errors import TryggError
 from tryggport.reception import cases, database, open_database, store, views
 from tryggport.reception.keyring import RECHECK_S, KeyRing
 from tryggport.reception.schema import events, metadata
+from tryggport.reception.tenants import centre
 from tryggport.reception.triage import LOOSE_CLEARS, by_epoch
 from tryggport.sim.gateway import Gateway, csr
 from tryggport.wire import kinds
@@ -58,32 +59,32 @@ def test_repeats_join_the_open_case_and_a_new_one_opens_after_it_closed(db):
     arrive(db, event(0), event(1, kinds.HELP))
     arrive(db, event(2, kinds.HELP))
     arrive(db, event(3, kinds.FALL, gateway="garage-2"))
-    assert [(c["gateway"], c["status"], len(c["alarms"])) for c in cases.list_cases(db)] == [
+    assert [(c["gateway"], c["status"], len(c["alarms"])) for c in views.list_cases(centre(db))] == [
         ("garage-2", "new", 1), ("kitchen-7", "new", 3)
     ]  # fmt: skip
-    case_id = cases.list_cases(db)[-1]["id"]
-    cases.take(db, case_id, "Kari")
-    cases.close(db, case_id, "Kari", "fell, unhurt")
+    case_id = views.list_cases(centre(db))[-1]["id"]
+    cases.take(centre(db), case_id, "Kari")
+    cases.close(centre(db), case_id, "Kari", "fall", "unhurt")
     arrive(db, event(4, kinds.HELP))
-    assert [c["status"] for c in cases.list_cases(db) if c["gateway"] == "kitchen-7"] == ["new", "closed"]
-    assert [c["status"] for c in cases.list_cases(db, closed=False)] == ["new", "new"]
+    assert [c["status"] for c in views.list_cases(centre(db)) if c["gateway"] == "kitchen-7"] == ["new", "closed"]
+    assert [c["status"] for c in views.list_cases(centre(db), closed=False)] == ["new", "new"]
 
 
 def test_test_alarms_have_a_case_of_their_own(db):
     arrive(db, event(0, kinds.HELP, test=True), event(1, kinds.HELP), event(2, kinds.HELP, test=True))
-    assert [(c["test"], [a["seq"] for a in c["alarms"]]) for c in cases.list_cases(db)] in (
+    assert [(c["test"], [a["seq"] for a in c["alarms"]]) for c in views.list_cases(centre(db))] in (
         [(True, [0, 2]), (False, [1])], [(False, [1]), (True, [0, 2])]
     )  # fmt: skip
 
 
 def test_information_opens_no_case(db):
     arrive(db, event(0, kinds.BOOT, severity=0), event(1, kinds.MAINS, severity=2), alarm=False)
-    assert cases.list_cases(db) == []
+    assert views.list_cases(centre(db)) == []
 
 
 def test_an_alarm_on_the_wrong_topic_is_an_alarm_all_the_same(db):
     arrive(db, event(0, kinds.FALL), alarm=False)
-    assert [c["alarms"][0]["kind"] for c in cases.list_cases(db)] == ["fall"]
+    assert [c["alarms"][0]["kind"] for c in views.list_cases(centre(db))] == ["fall"]
 
 
 @pytest.mark.parametrize("batches", [[[0, 1]], [[1, 0]], [[0], [1]], [[1], [0]]])
@@ -91,7 +92,7 @@ def test_TP_WIR_020_a_cancel_marks_its_case_in_whatever_order_they_come(db, batc
     found = [event(0), event(1, state=kinds.STATE_CLEARED, ref=0)]
     for batch in batches:
         arrive(db, *(found[n] for n in batch))
-    (case,) = cases.list_cases(db)
+    (case,) = views.list_cases(centre(db))
     assert case["cancelled_ms"] is not None
     assert case["status"] == "new"  # a person still looks
     assert [(a["seq"], a["state"]) for a in sorted(case["alarms"], key=lambda a: a["seq"])] == [
@@ -103,12 +104,12 @@ def test_TP_WIR_020_a_cancel_marks_its_case_in_whatever_order_they_come(db, batc
 def test_TP_WIR_008_an_update_goes_with_its_alarm_and_stands_in_for_one_that_was_lost(db):
     arrive(db, event(0), event(1, state=kinds.STATE_UPDATED, ref=0))
     arrive(db, event(2, state=kinds.STATE_UPDATED, ref=0))
-    (case,) = cases.list_cases(db)
+    (case,) = views.list_cases(centre(db))
     assert [h["what"] for h in case["history"]] == ["fall", "fall updated", "fall updated"]
     arrive(db, event(7, gateway="garage-2", state=kinds.STATE_UPDATED, ref=6))
-    assert cases.list_cases(db)[0]["gateway"] == "garage-2"
+    assert views.list_cases(centre(db))[0]["gateway"] == "garage-2"
     arrive(db, event(9, gateway="shed-0001", state=kinds.STATE_CLEARED, ref=8))
-    assert len(cases.list_cases(db)) == 2
+    assert len(views.list_cases(centre(db))) == 2
 
 
 def test_TP_WIR_014_one_batch_may_hold_copies_of_one_event(db):
@@ -120,7 +121,7 @@ def test_TP_WIR_014_one_batch_may_hold_copies_of_one_event(db):
     }  # fmt: skip
     again = arrive(db, first, other)
     assert {s.outcome for s in again} == {kinds.OUTCOME_DUPLICATE, kinds.OUTCOME_CONFLICT}
-    assert views.overview(db)["counts"] == {"events": 2, "conflicts": 1, "unreadable": 0}
+    assert views.overview(centre(db))["counts"] == {"events": 2, "conflicts": 1, "unreadable": 0}
 
 
 def test_TP_WIR_016_the_home_is_told_only_what_a_named_person_did(db):
@@ -129,9 +130,9 @@ def test_TP_WIR_016_the_home_is_told_only_what_a_named_person_did(db):
     assert told(db) == []  # nobody has taken it yet, and a birth changes nothing about that
     for name in ("", "  "):
         with pytest.raises(TryggError, match="by a named person"):
-            cases.take(db, 1, name)
+            cases.take(centre(db), 1, name)
     assert told(db) == []
-    cases.take(db, 1, "Kari")
+    cases.take(centre(db), 1, "Kari")
     assert told(db) == [("kitchen-7", kinds.OUTCOME_TAKEN, [0, 1])]
     say(db, connect=2)
     assert told(db) == [("kitchen-7", kinds.OUTCOME_TAKEN, [0, 1])]
@@ -139,7 +140,7 @@ def test_TP_WIR_016_the_home_is_told_only_what_a_named_person_did(db):
     assert told(db) == []  # a heartbeat is no birth
     arrive(db, event(2, kinds.HELP))
     assert told(db) == [("kitchen-7", kinds.OUTCOME_TAKEN, [0, 1, 2])]  # it joined a case that somebody has
-    cases.close(db, 1, "Kari", "coffee")
+    cases.close(centre(db), 1, "Kari", "other")
     assert told(db) == [("kitchen-7", kinds.OUTCOME_CLOSED, [0, 1, 2])]
     say(db, connect=3)
     assert told(db) == [("kitchen-7", kinds.OUTCOME_CLOSED, [0, 1, 2])]
@@ -147,8 +148,8 @@ def test_TP_WIR_016_the_home_is_told_only_what_a_named_person_did(db):
 
 def test_TP_WIR_016_a_case_that_closed_long_ago_is_not_told_again(db):
     arrive(db, event(0))
-    cases.take(db, 1, "Kari")
-    cases.close(db, 1, "Kari", "coffee")
+    cases.take(centre(db), 1, "Kari")
+    cases.close(centre(db), 1, "Kari", "other")
     with db.write() as tx:
         tx.exec_driver_sql(f"UPDATE cases SET closed_ms = closed_ms - {cases.TELL_CLOSED_MS + 1000}")
     told(db)
@@ -159,22 +160,28 @@ def test_TP_WIR_016_a_case_that_closed_long_ago_is_not_told_again(db):
 def test_taking_and_closing_say_what_is_wrong(db):
     arrive(db, event(0))
     for call, sentence in (
-        (lambda: cases.take(db, 7, "Kari"), "There is no case 7."),
-        (lambda: cases.close(db, 1, "Kari", "x"), "Nobody has taken case 1 yet."),
-        (lambda: cases.close(db, 1, "Kari", " "), "A case is closed with its cause."),
-        (lambda: cases.take(db, 1, "Kari") or cases.take(db, 1, "Ola"), "Case 1 is taken already, by Kari."),
-        (lambda: cases.close(db, 1, "Ola", "x") or cases.take(db, 1, "Kari"), "Case 1 is closed already, by Ola."),
+        (lambda: cases.take(centre(db), 7, "Kari"), "There is no case 7."),
+        (lambda: cases.close(centre(db), 1, "Kari", "other"), "Nobody has taken case 1 yet."),
+        (lambda: cases.close(centre(db), 1, "Kari", " "), "A case is closed with its cause."),
+        (
+            lambda: cases.take(centre(db), 1, "Kari") or cases.take(centre(db), 1, "Ola"),
+            "Case 1 is taken already, by Kari.",
+        ),
+        (
+            lambda: cases.close(centre(db), 1, "Ola", "other") or cases.take(centre(db), 1, "Kari"),
+            "Case 1 is closed already, by Ola.",
+        ),
     ):
         with pytest.raises(TryggError) as e:
             call()
         assert e.value.message == sentence
-    assert [(h["who"], h["what"]) for h in cases.list_cases(db)[0]["history"]] == [
-        ("kitchen-7", "fall"), ("Kari", "taken"), ("Ola", "closed: x")
+    assert [(h["who"], h["what"]) for h in views.list_cases(centre(db))[0]["history"]] == [
+        ("kitchen-7", "fall"), ("Kari", "taken"), ("Ola", "closed: other")
     ]  # fmt: skip
 
 
 def state(db):
-    (gateway,) = views.overview(db)["gateways"]
+    (gateway,) = views.overview(centre(db))["gateways"]
     return gateway
 
 
@@ -195,7 +202,7 @@ def test_TP_WIR_018_only_the_will_of_the_newest_session_counts(db):
 
 def test_TP_WIR_018_a_retained_status_is_no_sign_of_life(db):
     arrive(db, event(0))
-    cases.take(db, 1, "Kari")
+    cases.take(centre(db), 1, "Kari")
     told(db)
     say(db, retained=True, boot=3)
     assert (state(db)["online"], state(db)["seen_ms"], state(db)["boot"]) == (False, None, 3)
@@ -213,14 +220,14 @@ def test_numbers_of_64_bits_fit(db):
     say(db, boot=largest, connect=largest, alarms=largest, events=largest, uptime_ms=largest, path=largest)
     arrive(db, event(2**32 - 1, boot=largest, uptime_ms=largest, data={1: -(2**64), largest: largest}))
     assert state(db)["boot"] == 2**63 - 1
-    (shown,) = views.list_events(db)
+    (shown,) = views.list_events(centre(db))
     assert shown["data"] == {"cause": -(2**64), str(largest): largest}
 
 
 def test_refusals_add_up(db):
     for _ in range(2):
         store.count_refusals(db, Counter({("", "unknown_gateway"): 3, ("kitchen-7", "malformed"): 1}), 1000)
-    assert [(r["gateway"], r["reason"], r["count"]) for r in views.overview(db)["refusals"]] == [
+    assert [(r["gateway"], r["reason"], r["count"]) for r in views.overview(centre(db))["refusals"]] == [
         ("", "unknown_gateway", 6), ("kitchen-7", "malformed", 2)
     ]  # fmt: skip
 
@@ -249,7 +256,7 @@ def test_opening_again_keeps_everything(tmp_path):
     arrive(first, event(0))
     first.close()
     second = open_database(url)
-    assert len(views.list_events(second)) == 1
+    assert len(views.list_events(centre(second))) == 1
     second.close()
 
 
@@ -279,9 +286,7 @@ def test_a_newer_schema_is_left_alone(tmp_path):
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
         connection.commit()
     before = path.read_bytes()
-    with pytest.raises(
-        TryggError, match=rf"was written by a newer Tryggport \(schema 9999, this one knows {database.HEAD}\)"
-    ):
+    with pytest.raises(TryggError, match=r"was written by a newer Tryggport \(schema 9999, this one knows \d+\)"):
         open_database(f"sqlite:///{path}")
     assert path.read_bytes() == before
 
@@ -305,7 +310,7 @@ def test_a_full_disk_a_lock_and_a_read_only_file_are_explained_and_store_nothing
         other.execute("BEGIN IMMEDIATE")
         refused("busy_timeout = 100", f"busy_timeout = {database.BUSY_TIMEOUT_S}", "is locked by another program")
         other.execute("ROLLBACK")
-    assert len(views.list_events(db)) == 1
+    assert len(views.list_events(centre(db))) == 1
     assert len(arrive(db, event(1))) == 1
 
 

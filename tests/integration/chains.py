@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 from tryggport.reception import open_database, views
+from tryggport.reception.tenants import centre
 from tryggport.sim.chain import Chain
 from tryggport.sim.timeline import now_ms
 
@@ -14,7 +15,7 @@ from tryggport.sim.timeline import now_ms
 def stored(chain: Chain, kind: str, state: str = "raised") -> list[dict[str, Any]]:
     """The database's events of a kind and state, newest first."""
     with contextlib.closing(open_database(chain.database_url)) as database:
-        rows = views.list_events(database, limit=10_000)
+        rows = views.list_events(centre(database), limit=10_000)
     return [row for row in rows if (row["kind"], row["state"]) == (kind, state)]
 
 

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 from path_site import TwoPaths
-from tryggport.reception import cases, open_database
+from tryggport.reception import cases, open_database, views
+from tryggport.reception.tenants import centre
 from tryggport.sim.timeline import now_ms
 from tryggport.wire import kinds
 from tryggport.wire.receipt import receipts
@@ -44,17 +45,17 @@ def beeps(site: TwoPaths, hz: int) -> int:
 
 def case_of(site: TwoPaths) -> int:
     with contextlib.closing(open_database(site.chain.database_url)) as database:
-        return int(cases.list_cases(database, closed=False)[0]["id"])
+        return int(views.list_cases(centre(database), closed=False)[0]["id"])
 
 
 def take(site: TwoPaths) -> None:
     with contextlib.closing(open_database(site.chain.database_url)) as database:
-        cases.take(database, case_of(site), "Kari")
+        cases.take(centre(database), case_of(site), "Kari")
 
 
 def close(site: TwoPaths) -> None:
     with contextlib.closing(open_database(site.chain.database_url)) as database:
-        cases.close(database, case_of(site), "Kari", "fell, unhurt")
+        cases.close(centre(database), case_of(site), "Kari", "fall")
 
 
 def test_TP_BND_007_nobody_has_answered_is_seen_and_heard_and_heard_again_until_somebody_takes_it(

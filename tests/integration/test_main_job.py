@@ -14,7 +14,8 @@ import pytest
 from chains import recover, stored, wait_quiet, wait_stored
 from tryggport.devices import boards
 from tryggport.falls import recordings
-from tryggport.reception import cases, open_database
+from tryggport.reception import cases, open_database, views
+from tryggport.reception.tenants import centre
 from tryggport.sim import movement
 from tryggport.sim.chain import Chain
 from tryggport.sim.timeline import Moment, now_ms
@@ -72,13 +73,13 @@ def test_TP_WIR_019_TP_WIR_016_the_home_is_told_when_a_named_person_takes_the_ca
     chain.board.press("help")
     assert chain.wait_light("sent")
     with contextlib.closing(open_database(chain.database_url)) as database:
-        case = cases.list_cases(database, closed=False)[0]["id"]
+        case = views.list_cases(centre(database), closed=False)[0]["id"]
         assert chain.light() == "sent", "nothing but a person may make more of it"
-        cases.take(database, case, "Kari")
+        cases.take(centre(database), case, "Kari")
         assert chain.wait_light("taken")
         tones = [value for _, pin, value in chain.board.outputs().history if pin == "buzzer"]
         assert tones.count((1319, 32768)) == 3, "help is informed: three high beeps"
-        cases.close(database, case, "Kari", "helped up")
+        cases.close(centre(database), case, "Kari", "needed help", "helped up")
     assert chain.wait_light("closed")
 
 

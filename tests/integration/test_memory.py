@@ -13,6 +13,7 @@ import pytest
 from chains import wait_stored
 from tryggport.devices.link import Link
 from tryggport.reception import open_database, views
+from tryggport.reception.tenants import centre
 from tryggport.sim import movement
 from tryggport.sim.chain import Chain
 from tryggport.sim.timeline import now_ms
@@ -74,7 +75,7 @@ def missing(chain: Chain, seqs: set[int], timeout_s: float = 20) -> set[int]:
     deadline = time.monotonic() + timeout_s
     while True:
         with contextlib.closing(open_database(chain.database_url)) as database:
-            left = seqs - {row["seq"] for row in views.list_events(database, limit=10_000)}
+            left = seqs - {row["seq"] for row in views.list_events(centre(database), limit=10_000)}
         if not left or time.monotonic() > deadline:
             return left
         time.sleep(0.1)

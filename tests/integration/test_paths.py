@@ -15,6 +15,7 @@ from path_site import TwoPaths
 from tryggport import paths
 from tryggport.devices.link import Link
 from tryggport.reception import cases, open_database, views
+from tryggport.reception.tenants import centre
 from tryggport.sim import movement
 from tryggport.sim.timeline import now_ms
 from tryggport.wire import topics
@@ -248,12 +249,12 @@ def test_the_walk_from_a_cold_clock_a_dead_primary_and_a_backlog_to_a_person_who
         assert behind > 0, "it overtook the backlog"
         assert walk.wait_path(1, 1) and chain.wait_light("sent")
         with contextlib.closing(open_database(chain.database_url)) as database:
-            cases.take(database, 1, "Kari")
+            cases.take(centre(database), 1, "Kari")
         assert chain.wait_light("taken")
         assert len(wait_stored(chain, "mains", backlog, timeout_s=240)) == backlog
         print(f"all there {now_ms() - edge.t_ms:.0f} ms after the fall")
         (row,) = stored(chain, "fall")
         assert row["seq"] == fall.detail["seq"]
         with contextlib.closing(open_database(chain.database_url)) as database:
-            counts = views.overview(database)["counts"]
+            counts = views.overview(centre(database))["counts"]
         assert counts["conflicts"] == counts["unreadable"] == 0

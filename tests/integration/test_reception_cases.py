@@ -30,15 +30,15 @@ def test_TP_WIR_016_a_person_takes_and_closes_the_case_and_the_home_hears_of_it(
         assert none.returncode == 1
         assert none.stderr.startswith("tryggport: There is no case 9.\n")
 
-        done = any_site.run("cases", "close", 1, "--by", "Kari", "--cause", "fell", "--db", any_site.url)
+        done = any_site.run("cases", "close", 1, "--by", "Kari", "--cause", "fall", "--db", any_site.url)
         assert (done.returncode, done.stdout) == (0, "Case 1 is closed.\n")
         closed = gateway.receipt()
         assert (closed.outcome, set(closed.ranges)) == (kinds.OUTCOME_CLOSED, singles)
     listed = json.loads(any_site.run("cases", "list", "--json", "--db", any_site.url).stdout)
     assert [(case["id"], case["status"], case["taken_by"], case["cause"]) for case in listed] == [
-        (1, "closed", "Kari", "fell")
+        (1, "closed", "Kari", "fall")
     ]
-    assert [row["what"] for row in listed[0]["history"]] == ["help", "fall", "taken", "closed: fell"]
+    assert [row["what"] for row in listed[0]["history"]] == ["help", "fall", "taken", "closed: fall"]
 
 
 def test_TP_WIR_016_a_birth_is_answered_with_what_became_of_the_cases(site):  # noqa: F811

@@ -6,7 +6,8 @@ import paho.mqtt.client as paho
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 from reception_site import any_site, site  # noqa: F401
-from tryggport.reception import cases, open_database, views
+from tryggport.reception import open_database, views
+from tryggport.reception.tenants import centre
 from tryggport.sim.gateway import Gateway
 from tryggport.wire import cbor, kinds, topics
 from tryggport.wire.envelope import MAX_ENVELOPE
@@ -67,7 +68,7 @@ def test_TP_WIR_014_other_bytes_under_the_same_identity_are_kept_beside_the_firs
             assert receipt.ranges[0].digest == digest([second.sha256])
     assert site.query("SELECT encoded FROM events") == [(first.to_bytes(),)]
     assert site.query("SELECT encoded FROM conflicts") == [(second.to_bytes(),)]
-    (case,) = cases.list_cases(open_database(site.url))  # a fall that came under a used number is still a fall
+    (case,) = views.list_cases(centre(open_database(site.url)))  # a fall that came under a used number is still a fall
     assert case["history"][0]["what"].startswith("fall, other bytes")
 
 
@@ -181,8 +182,8 @@ def test_TP_WIR_017_an_authentic_payload_that_cannot_be_read_is_kept_and_shown(s
         assert gateway.receipt().outcome == kinds.OUTCOME_STORED  # and none came for what names no seq
     assert site.query("SELECT encoded, copies FROM unreadable") == [(junk, 3)]
     database = open_database(site.url)
-    assert views.overview(database)["unreadable"][0]["copies"] == 3
-    (case,) = cases.list_cases(database)
+    assert views.overview(centre(database))["unreadable"][0]["copies"] == 3
+    (case,) = views.list_cases(centre(database))
     assert [row["what"] for row in case["history"]] == ["unreadable alarm"]
 
 
@@ -195,7 +196,7 @@ def test_TP_WIR_015_an_event_of_which_only_the_number_can_be_read_is_kept_and_re
         gateway.publish(gateway.key.seal(payload, topics.topic(gateway.id, topics.ALARM)))
         outcomes = {(r.ranges[0].first, r.outcome) for r in (gateway.receipt(), gateway.receipt())}
     assert outcomes == {(0, kinds.OUTCOME_STORED), (1, kinds.OUTCOME_RAW)}
-    shown = {event["seq"]: event for event in views.list_events(open_database(site.url))}
+    shown = {event["seq"]: event for event in views.list_events(centre(open_database(site.url)))}
     assert shown[1]["kind"] == "unreadable"
     assert shown[1]["encoded"] == cbor.encode(odd).hex()
 
@@ -207,7 +208,7 @@ def test_TP_WIR_010_what_a_later_version_sends_is_stored_shown_and_receipted(sit
         gateway.send(event)
         assert gateway.receipt().outcome == kinds.OUTCOME_STORED
     assert site.query("SELECT encoded FROM events") == [(event.to_bytes(),)]
-    (shown,) = views.list_events(open_database(site.url))
+    (shown,) = views.list_events(centre(open_database(site.url)))
     assert (shown["kind"], shown["data"], shown["case"]) == ("kind 200", {"4711": "new"}, 1)
 
 

@@ -7,7 +7,8 @@ import sqlite3
 import pytest
 from reception_site import Site
 from tryggport.errors import TryggError
-from tryggport.reception import cases, open_database
+from tryggport.reception import cases, open_database, views
+from tryggport.reception.tenants import centre
 from tryggport.sim.broker import free_port, mosquitto
 from tryggport.wire import kinds
 
@@ -42,15 +43,15 @@ def test_TP_WIR_031_receipts_go_over_the_path_of_the_event_and_outcomes_over_bot
             assert here.receipt().outcome == there.receipt().outcome == kinds.OUTCOME_STORED
         with site.over(here, 1):  # the same session of another broker: nothing was sent there
             assert here.receipts.empty()
-            cases.take(open_database(site.url), 1, "Kari")
+            cases.take(centre(open_database(site.url)), 1, "Kari")
             taken = {"kitchen-7": here, "garage-2": there}
-            (case,) = [c for c in cases.list_cases(open_database(site.url)) if c["id"] == 1]
+            (case,) = [c for c in views.list_cases(centre(open_database(site.url))) if c["id"] == 1]
             if case["gateway"] == "kitchen-7":
                 assert here.receipt().outcome == kinds.OUTCOME_TAKEN
         gateway = taken[case["gateway"]]
         for path in (0, 1):
             with site.over(gateway, path):
-                cases.close(open_database(site.url), 1, "Kari", "fell") if path == 0 else None
+                cases.close(centre(open_database(site.url)), 1, "Kari", "fall") if path == 0 else None
                 assert site.wait_for(lambda: kinds.OUTCOME_CLOSED in outcomes(gateway)), path
         assert site.wait_for(lambda: site.count("outbox") == 0), "told, and forgotten"
     assert gateway.bad_receipts == 0
@@ -147,6 +148,6 @@ def test_TP_WIR_039_an_operator_sees_conflicts_and_unreadable_alarms(site):
     assert [(u["copies"], u["case_id"]) for u in status["unreadable"]] == [(3, 1)]
     shown = site.run("reception", "status", "--db", site.url).stdout
     assert "conflict from kitchen-7" in shown and "3 x" in shown
-    (case,) = cases.list_cases(open_database(site.url))
+    (case,) = views.list_cases(centre(open_database(site.url)))
     told = [row["what"] for row in case["history"]]
     assert told == ["fall", "help, other bytes under the same number", "unreadable alarm"]

@@ -23,6 +23,7 @@ from time_server import TimeServer
 from tryggport.devices.link import Link
 from tryggport.pki import authority, files
 from tryggport.reception import open_database, views
+from tryggport.reception.tenants import centre
 from tryggport.sim.chain import BROKER_NAME, Chain
 
 TRYGGPORT = Path(sys.executable).with_name("tryggport")
@@ -108,7 +109,7 @@ class Life:
 def quality(chain: Chain) -> str:
     """The quality in the status that the reception heard last."""
     with contextlib.closing(open_database(chain.database_url)) as database:
-        (gateway,) = views.overview(database)["gateways"]
+        (gateway,) = views.overview(centre(database))["gateways"]
     return str(gateway["quality"])
 
 

@@ -157,3 +157,19 @@ def test_clock_is_irrelevant():
     for module in (gateway.journal, gateway.journal.log, gateway.journal.recover, gateway.journal.flash):
         assert not hasattr(module, "time")
         assert time not in [getattr(module, name) for name in dir(module)]
+
+
+def test_TP_JRN_007_events_come_in_order_with_their_class_settled_moved_or_neither():
+    nor = chip(8)
+    journal = opened(nor)
+    stuck = journal.append(b"stuck" * 20, True)
+    for i in range(60):
+        fill(journal, 6, i % 3 == 0)
+        journal.settle(stuck + 1, journal.next_seq - 1)
+    expected = [(seq, journal.read(seq)) for seq in range(stuck, journal.next_seq)]
+    assert [(seq, payload) for seq, _, payload in journal.events(stuck, journal.next_seq - 1)] == expected
+    assert expected[0][1] == b"stuck" * 20 and None in [payload for _, payload in expected]
+    last = journal.next_seq - 1
+    assert {alarm for _, alarm, _ in journal.events(last - 17, last)} == {True, False}
+    assert list(journal.events(last, last)) == [(last, False, journal.read(last))]
+    assert [seq for seq, _, _ in journal.events(last, last + 2)] == [last, last + 1, last + 2]

@@ -58,15 +58,17 @@ def test_TP_JRN_014_order_of_sacrifice_when_only_alarms_remain():
     assert opened(nor).stats()["dropped"] == len(gone) + 1
 
 
-def test_TP_JRN_015_drops_are_reported_at_least_once():
+def test_TP_JRN_015_drops_are_reported_until_a_report_is_settled():
     nor = chip(8)
     journal = opened(nor)
     fill(journal, 100)
     told = [(first, last, alarms) for first, last, alarms in journal.drops() if journal.append(b"dropped", False)]
     assert told[0][0] == 1
     assert told[0][2] == 0
-    ranges = journal.stats()["dropped_ranges"]
-    assert all(first > told[-1][1] for first, _ in ranges), "told ones are not told again"
+    assert list(journal.drops()) == [], "the report is on its way"
+    report = journal.next_seq - len(told)
+    journal.settle(report, report)
+    assert all(first > told[0][1] for first, _, _ in journal.drops()), "a told one is not told again"
     fill(journal, 100)
     total = journal.stats()["dropped"]
     for _ in journal.drops():
@@ -74,6 +76,32 @@ def test_TP_JRN_015_drops_are_reported_at_least_once():
     journal = opened(nor)
     assert journal.stats()["dropped_ranges"], "so it is still to be told"
     assert journal.stats()["dropped"] == total
+
+
+def test_TP_JRN_015_a_report_that_was_dropped_is_given_again():
+    nor = chip(8)
+    journal = opened(nor)
+    fill(journal, 60)
+    for _ in journal.drops():
+        report = journal.append(b"dropped", False)
+    fill(journal, 60)
+    assert report not in seqs(journal), "the report is gone"
+    told = [(first, last) for first, last, _ in journal.drops() if journal.append(b"dropped", False)]
+    assert told[0][0] == 1 and told[0][1] >= report
+    for seq in range(report, journal.next_seq):
+        journal.settle(seq, seq)
+    assert list(journal.drops()) == [] and journal.stats()["dropped_ranges"] == []
+
+
+def test_TP_JRN_015_nothing_is_reported_into_a_journal_that_would_drop_it():
+    nor = chip(8)
+    journal = opened(nor)
+    fill(journal, 200, alarm=True)
+    assert journal.stats()["dropped_alarms"] > 0
+    assert list(journal.drops()) == []
+    seq = seqs(journal)[0]
+    journal.settle(seq, seq + 4)
+    assert len(list(journal.drops())) > 0
 
 
 def test_TP_JRN_015_many_small_ranges_are_joined_and_counted():

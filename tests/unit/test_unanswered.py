@@ -30,7 +30,7 @@ class Clocked:
     def ticks_ms(self):
         return self.now_ms
 
-    async def take(self, name, payload, seq=0, done=None):
+    async def take(self, name, payload, retain, seq, done, urgent):
         self.sent_now = name, done
 
     def run(self, for_ms, answers=lambda seqs: True, kills=lambda seqs: False):

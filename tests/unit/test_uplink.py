@@ -2,8 +2,10 @@
 
 import asyncio
 import hashlib
+import time
 
 from gateway import cbor, cose, kinds, p256
+from gateway.bounds import AGAIN_MS
 from gateway.clock import Clock
 from gateway.event import Recorder
 from gateway.home import Home
@@ -53,12 +55,13 @@ class Gateway:
 
     def receipt(self, ranges, outcome=kinds.OUTCOME_STORED, gateway=GATEWAY, secret=RECEPTION, topic=TOPIC, more=None):
         """Hands over a receipt as the broker would, and lets the loop verify it."""
+        self.uplink.message(TOPIC, self.envelope(ranges, outcome, gateway, secret, topic, more))
+        asyncio.run(self._verify())
+
+    def envelope(self, ranges, outcome=kinds.OUTCOME_STORED, gateway=GATEWAY, secret=RECEPTION, topic=TOPIC, more=None):
         payload = {1: gateway, 2: self.journal.epoch, 3: ranges, 4: outcome, 5: NOW_MS}
         payload.update(more or {})
-        public = p256.public_key(secret)
-        envelope = cose.sign1(cbor.encode(payload), topic.encode(), secret, cose.kid(public))
-        self.uplink.message(TOPIC, envelope)
-        asyncio.run(self._verify())
+        return cose.sign1(cbor.encode(payload), topic.encode(), secret, cose.kid(p256.public_key(secret)))
 
     async def _verify(self):
         task = asyncio.create_task(self.uplink.run_receipts(lambda: None))
@@ -157,13 +160,124 @@ def test_TP_BND_013_batches_are_one_class_fit_and_leave_a_bounded_number_in_flig
         alarm, batch = gateway.uplink._backlog()
         if not batch:
             break
-        assert len(cbor.head(4, len(batch))) + sum(len(event) for _, event in batch) <= 1200
+        assert len(cbor.head(4, len(batch))) + sum(len(event) for _, event in batch) <= 1214
         assert all((seq in alarms) == alarm for seq, _ in batch), "one class an envelope"
         for seq, _ in batch:
             gateway.uplink._in_flight[seq] = 1 << 29
             sent.append(seq)
     assert sent[:20] == alarms, "alarms first"
-    assert len(sent) == 64 and sent[20:] == sorted(sent[20:])
+    assert 48 < len(sent) <= 64 and sent[20:] == sorted(sent[20:])
+
+
+def test_TP_WIR_051_envelopes_are_as_few_as_the_size_of_the_events_allows():
+    """Information and alarms, at the sizes where one more byte makes one more envelope."""
+    for kind in (kinds.BOOT, kinds.HELP):
+        for size, count in ((19, 63), (60, 20), (61, 19), (110, 11), (121, 10), (122, 9), (606, 2), (607, 1)):
+            gateway = Gateway()
+            alarm = kinds.KINDS[kind][1]
+            for i in range(2 * count + 1):
+                gateway.journal.append(bytes([i]) * size, alarm)
+            sizes = []
+            while True:
+                of_alarms, batch = gateway.uplink._backlog()
+                if not batch:
+                    break
+                assert of_alarms == alarm
+                envelope = cose.sign1(cbor.array([event for _, event in batch]), b"topic", b"\x23" * 32, bytes(8))
+                assert len(envelope) <= 1300
+                sizes.append(len(batch))
+                gateway.journal.settle(batch[0][0], batch[-1][0])
+            assert sizes == [count, count, 1], (size, sizes)
+
+
+def test_TP_WIR_051_a_short_envelope_is_not_sent_for_want_of_room_in_flight():
+    gateway = Gateway()
+    for i in range(80):
+        gateway.journal.append(bytes([i]) * 60, False)
+    for count in (20, 20, 20):
+        _, batch = gateway.uplink._backlog()
+        assert len(batch) == count
+        gateway.uplink._in_flight.update({seq: time.ticks_add(time.ticks_ms(), AGAIN_MS) for seq, _ in batch})
+    assert gateway.uplink._backlog() == (None, []), "there is room for four"
+    gateway.journal.settle(1, 20)
+    for seq in range(1, 21):
+        del gateway.uplink._in_flight[seq]
+    assert [seq for seq, _ in gateway.uplink._backlog()[1]] == list(range(61, 81))
+
+
+def test_TP_WIR_036_what_waits_long_keeps_no_other_from_going():
+    gateway = Gateway()
+    seqs = [gateway.alarm() for _ in range(70)]
+    later = time.ticks_add(time.ticks_ms(), 3600_000)
+    gateway.uplink._in_flight.update({seq: later for seq in seqs[:60]})
+    assert [seq for seq, _ in gateway.uplink._backlog()[1]] == seqs[60:64], "as many as there is room for"
+
+
+class Slices:
+    """Counts the slices of what is signed and verified, in the order in which the loop runs them."""
+
+    def __init__(self):
+        self.order = []
+
+    def of(self, name, steps):
+        while True:
+            self.order.append(name)
+            try:
+                next(steps)
+            except StopIteration as e:
+                return e.value
+            yield
+
+
+def busy_gateway():
+    """A connected gateway with a backlog, whose slices are counted: (gateway, slices)."""
+    gateway = Gateway()
+    slices = Slices()
+    sign = gateway.uplink._sign_steps
+    gateway.uplink._sign_steps = lambda payload, aad: slices.of(aad.decode()[-5:], sign(payload, aad))
+    gateway.client.connected = True
+    for _ in range(30):
+        gateway.recorder.record(kinds.BOOT)
+    return gateway, slices
+
+
+async def _fall_into(gateway, slices, after, receipt):
+    """Starts the drain and, `after` slices later, makes an alarm: (the slices until it was published, those that followed)."""
+    tasks = [asyncio.create_task(task(lambda: None)) for task in (gateway.uplink.run, gateway.uplink.run_receipts)]
+    gateway.uplink.message(TOPIC, receipt)
+    while len(slices.order) < after:
+        await asyncio.sleep(0)
+    seq, payload, alarm = gateway.recorder.record(kinds.HELP)
+    begin = len(slices.order)
+    queue = gateway.client._session.queue
+    gateway.uplink.fresh(seq, payload, alarm)
+    while not any(message.topic.endswith("alarm") for message in queue):
+        await asyncio.sleep(0)
+    between = slices.order[begin:]
+    for _ in range(200):
+        await asyncio.sleep(0)
+    for task in tasks:
+        task.cancel()
+    return between, slices.order[begin + len(between) :]
+
+
+def test_TP_WIR_052_a_fresh_alarm_overtakes_the_signing_of_the_backlog_and_the_verifying_of_a_receipt():
+    for after in range(1, 24):
+        between, later = _interrupted(after)
+        assert 5 < between.count("alarm") < 20
+        assert set(between) == {"alarm"}, (after, between)
+        assert "event" in later, "and the drain goes on"
+
+
+def _interrupted(after):
+    gateway, slices = busy_gateway()
+    verify1_steps = cose.verify1_steps
+    cose.verify1_steps = lambda *args: slices.of("receipt", verify1_steps(*args))
+    try:
+        receipt = gateway.envelope([[1, 1, gateway.digest(1, 1)]])
+        return asyncio.run(_fall_into(gateway, slices, after, receipt))
+    finally:
+        cose.verify1_steps = verify1_steps
 
 
 def test_TP_BND_012_no_more_than_eight_envelopes_wait_for_the_broker():

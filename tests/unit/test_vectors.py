@@ -12,16 +12,14 @@ def vectors(name):
         return [(v["name"], bytes.fromhex(v["hex"]), v.get("value")) for v in json.load(f)["vectors"]]
 
 
-def test_TP_WIR_006_good_events_and_status_have_one_encoding_and_the_firmware_writes_it():
+def test_TP_WIR_006_TP_CMD_003_good_events_status_and_commands_have_one_encoding_and_the_firmware_writes_it():
     count = 0
-    for name in ("events", "status"):
+    for name, third in (("events", "seq"), ("status", "boot"), ("commands", "counter")):
         for title, encoded, value in vectors(name):
             if value:
                 fields = cbor.decode(encoded)
                 assert cbor.encode(fields) == encoded, title
-                assert fields[1] == value["gateway"] and fields[3] == value["seq" if name == "events" else "boot"], (
-                    title
-                )
+                assert fields[1] == value["gateway"] and fields[3] == value[third], title
                 count += 1
     assert count > 20
 

@@ -62,6 +62,7 @@ class Journal:
         self.reserve_alarms = reserve // alarm
         self._information_limit = self._limit - reserve
         self._mark = 0
+        self.reports = ()  # (seq, first, last, count, alarms) of the events that tell of drops and are on their way
         self.previous_epoch = None
         self._open(rng)
 
@@ -150,13 +151,15 @@ class Journal:
         self.previous_epoch = None
         return seq
 
-    def pending(self, limit):
-        """Yield at most `limit` (seq, alarm, payload): alarms before events, each class oldest first."""
+    def pending(self, limit, skip=()):
+        """Yield at most `limit` (seq, alarm, payload): alarms before events, each class oldest first, without those in `skip`."""
         self._log.load()
         for alarm in (True, False):
             for seq, number, off, _, _, _ in order.pending(self._log, alarm):
                 if limit <= 0:
                     return
+                if seq in skip:
+                    continue
                 payload = self._payload(number, off, seq)
                 if payload is None:
                     self._log.reread()
@@ -184,21 +187,39 @@ class Journal:
 
     def read(self, seq):
         """The payload of `seq`, settled or not, or None when it is not in flash any more."""
+        for _, _, payload in self.events(seq, seq):
+            return payload
+
+    def events(self, first, last):
+        """Yield (seq, alarm, payload) of first…last, settled or not; alarm and payload are None when it is not in flash any more."""
         log = self._log
         low = max(log.head - log.flash.blocks + 1, 0)
-        start = log.block_of(seq, log.head, low)
-        for number in range(start, log.head + 1):
-            head = log.flash.header(number) if number > start else None
-            if head and head[0] > seq:
-                break
-            payload = self._find(number, seq, 0)
-            if payload:
-                return payload
-        for number in range(log.head, low - 1, -1):
-            payload = self._find(number, seq, layout.MOVED)
-            if payload:
-                return payload
-        return None
+        for number in range(log.block_of(first, log.head, low), log.head + 1):
+            for off, kind, _, _, seq, _ in log.flash.records(number, True):
+                if kind < layout.MOVED and seq >= first:
+                    while first < seq and first <= last:
+                        yield self._copy(first, low)
+                        first += 1
+                    if seq <= last:
+                        taken = log.flash.take(number, off)
+                        yield (seq, kind == layout.ALARM, taken[1]) if taken else self._copy(seq, low)
+                        first += 1
+                    if first > last:
+                        return
+        while first <= last:
+            yield self._copy(first, low)
+            first += 1
+
+    def _copy(self, seq, low):
+        """The same of an event that is nowhere but where it was copied to."""
+        flash = self._log.flash
+        for number in range(self._log.head, low - 1, -1):
+            for off, kind, _, _, other, _ in flash.records(number, True):
+                if other == seq and layout.MOVED <= kind < layout.SETTLE:
+                    taken = flash.take(number, off)
+                    if taken:
+                        return seq, kind & 1 == 1, taken[1]
+        return seq, None, None
 
     def epoch_of(self, seq):
         """The epoch in which `seq` was appended, or None when its block is not in flash any more."""
@@ -208,16 +229,19 @@ class Journal:
         return head[7] if head and head[0] <= seq < self.next_seq else None
 
     def drops(self):
-        """Yield (first, last, alarms) of events given up and not reported. Append the report before asking for the next:
-        asking marks the range as reported, durably. `alarms` of the events in it were alarms."""
-        self._log.load()
-        if self._log.drop:
+        """Yield (first, last, alarms) of events given up and not reported: append the report of each before asking for the next.
+        `alarms` of the events in it were alarms. Yields nothing while reports are pending; a range is told again until a
+        report of it is settled."""
+        log = self._log
+        log.load()
+        live = log.index.alarm_bytes + log.index.event_bytes
+        if log.drop and (log.index.events or live + _ALARM_BYTES <= self._limit):
             from gateway.journal import drops
 
-            yield from drops.report(self._log)
+            yield from drops.report(log, self)
 
     def stats(self):
-        """Counts and bytes, as a dict. `dropped_ranges` are the (first, last) not reported yet."""
+        """Counts and bytes, as a dict. `dropped_ranges` are the (first, last) of which no report is settled."""
         log = self._log
         log.load()
         totals, table = [0, 0], ()
@@ -247,13 +271,6 @@ class Journal:
     def _payload(self, number, off, seq):
         taken = self._log.flash.take(number, off)
         return taken[1] if taken and taken[0][3] == seq else None
-
-    def _find(self, number, seq, moved):
-        for off, kind, _, _, other, _ in self._log.flash.records(number, True):
-            if other == seq and kind < layout.SETTLE and kind & layout.MOVED == moved:
-                taken = self._log.flash.take(number, off)
-                return taken[1] if taken else None
-        return None
 
     def _room(self, alarm, size):
         """Keep pending events within their limits; False when even the new one, information, has no place."""

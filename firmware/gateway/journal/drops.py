@@ -64,18 +64,30 @@ def write_off(log, victims):
     _put(log, totals, table, runs)
 
 
-def report(log):
-    """Yield (first, last, alarms) of what is not reported yet; each is marked as reported when the next is asked for."""
-    for _ in range(len(read(log)[1])):
-        table = read(log)[1]
-        if not table:
-            return
-        first, last, count, alarms = table[0]
+def report(log, journal):
+    """Yield (first, last, alarms) of what is not reported yet, and remember which event the caller appends about it.
+
+    A range is struck off when that event is settled; when it was dropped itself, the range is told again."""
+    journal.reports = [told for told in journal.reports if not _struck_off(log, *told)]
+    if journal.reports:
+        return
+    for first, last, count, alarms in read(log)[1]:
+        seq = log.next_seq
         yield first, last, alarms
+        if log.next_seq > seq:
+            journal.reports.append((seq, first, last, count, alarms))
+
+
+def _struck_off(log, seq, first, last, count, alarms):
+    """Whether the report `seq` is on its way no more: then its range is struck off, or is to be told again."""
+    for _ in log.matching(seq, seq):
+        return False
+    if not any(entry[0] <= seq <= entry[1] for entry in read(log)[1]):
         log.room(layout.MAX_DROP)
         totals, table = read(log)
         _reported(table, first, last, count, alarms)
         _put(log, totals, table, [])
+    return True
 
 
 def read(log):

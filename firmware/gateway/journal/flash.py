@@ -99,26 +99,26 @@ class Flash:
 
     def take(self, number, off):
         """(record, payload) at `off`, or None when it is damaged. What is returned is what was checked."""
-        record = self.record(number, off)
-        length = 0 if record is None or record[0] == layout.SETTLE else record[4]
-        if record is None or off + layout.UNIT + length > self.size:
+        view = self.read(number, off, _WINDOW)
+        record = layout.parse_record(number, view)
+        end = layout.UNIT + (0 if record is None or record[0] == layout.SETTLE else record[4])
+        if record is None or off + end > self.size:
             return None
-        whole = bytearray(layout.UNIT + length)
-        self._bdev.readblocks(number % self.blocks, whole, off)
-        view = memoryview(whole)
-        if unpack_from("<I", whole, 12)[0] != crc32(view[16:], crc32(view[:12], number)):
+        if end > len(view):
+            view = memoryview(bytearray(end))
+            self._bdev.readblocks(number % self.blocks, view, off)
+        if unpack_from("<I", view, 12)[0] != crc32(view[16:end], crc32(view[:12], number)):
             return None
-        return layout.parse_record(number, view), bytes(view[16:])
+        return layout.parse_record(number, view), bytes(view[16:end])
 
-    def records(self, number, quick=False):
-        """Yield (off, kind, rank, source, seq, length) of the records of block `number`.
+    def records(self, number, quick=False, off=layout.FIRST):
+        """Yield (off, kind, rank, source, seq, length) of the records of block `number`, from the one at `off` on.
 
         Damage is stepped over unit by unit. `quick` reads headers only: for those who know from elsewhere that the
         record is good.
         """
-        head = self.header(number)
+        head = self.header(number) if off == layout.FIRST else None
         clean = head and head[2]
-        off = layout.FIRST
         while off < self.size:
             record = self.record(number, off) if quick else self.intact(number, off)
             if record:

@@ -32,9 +32,8 @@ class Log:
         self.index = Index(flash.blocks, flash.size)
         self.tail = self.head = self.at = 0
         self.next_seq = 1
-        self.epoch = self.drop = (
-            None  # drop: (block, offset) of the newest drop record, or (None, the record) of a block given up
-        )
+        # drop: (block, offset) of the newest drop record, or (None, the record) of a block given up
+        self.epoch = self.drop = None
         self.epoch_first = self.boot = self._told = 0
         self._loaded = True
         self._prepared = self._certain = None
@@ -201,13 +200,17 @@ class Log:
                 if self.index.moved(other) and not start <= other < number:
                     yield from self.in_block(other, first, last)
 
-    def in_block(self, number, first=0, last=_MAX_SEQ):
-        """The same of one block, whatever its seqs' order."""
+    def in_block(self, number, first=0, last=_MAX_SEQ, begin=layout.FIRST):
+        """The same of one block from offset `begin` on, whatever its seqs' order."""
         if not self.index.pending(number):
             return
-        for off, kind, rank, source, seq, length in self.flash.records(number, True):
-            if kind < layout.SETTLE and first <= seq <= last and self.index.has(number, off):
-                yield number, off, kind, rank, source, seq, layout.footprint(kind, length)
+        rising = not self.index.moved(number)
+        for off, kind, rank, source, seq, length in self.flash.records(number, True, begin):
+            if kind < layout.SETTLE:
+                if first <= seq <= last and self.index.has(number, off):
+                    yield number, off, kind, rank, source, seq, layout.footprint(kind, length)
+                elif seq > last and rising:
+                    return
 
     # Writing.
 

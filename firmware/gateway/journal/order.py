@@ -9,7 +9,7 @@ def pending(log, alarm):
     The log may change while the generator waits.
     """
     after = -1
-    start = log.tail
+    start = log.tail, layout.FIRST
     while True:
         best = _lowest(log, alarm, after, start)
         if not best:
@@ -22,24 +22,25 @@ def pending(log, alarm):
                 if log.tail != tail:  # places may have changed
                     break
         else:
-            start = max([item[1] for item in best if not log.index.moved(item[1])] or [start])
+            start = max([item[1:3] for item in best if not log.index.moved(item[1])] or [start])
 
 
-def _lowest(log, alarm, after, start, count=8):
-    """The `count` lowest pending seqs above `after`; originals before block `start` are done with."""
+def _lowest(log, alarm, after, start, count=16):
+    """The `count` lowest pending seqs above `after`; originals before `start`, (block, offset), are done with."""
     best = []
-    full_at = None
+    full = False
     for number in range(log.tail, log.head + 1):
         moved = log.index.moved(number)
-        if not moved and (number < start or full_at is not None):
+        if not moved and (number < start[0] or full):
             continue
         if alarm and not log.index.pending_alarms(number):
             continue
-        for _, off, kind, rank, source, seq, size in log.in_block(number, after + 1):
-            if bool(kind & 1) == alarm:
-                entered = _enter(best, (seq, number, off, rank, source, size), count)
-                if not kind & layout.MOVED and not entered:
-                    full_at = number
+        begin = start[1] if number == start[0] and not moved else layout.FIRST
+        for _, off, kind, rank, source, seq, size in log.in_block(number, after + 1, begin=begin):
+            if bool(kind & 1) == alarm and not _enter(best, (seq, number, off, rank, source, size), count):
+                full = full or not kind & layout.MOVED
+                if not moved:
+                    break
     return best
 
 

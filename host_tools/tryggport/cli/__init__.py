@@ -6,7 +6,21 @@ import sys
 
 import typer
 
-from tryggport.cli import bench, board, cases, demo, events, falls, flash, pki, provision, reception
+from tryggport.cli import (
+    bench,
+    board,
+    cases,
+    demo,
+    events,
+    falls,
+    flash,
+    gateways,
+    pki,
+    provision,
+    reception,
+    registry,
+    scaip,
+)
 from tryggport.errors import TryggError
 
 app = typer.Typer(
@@ -17,9 +31,12 @@ TECHNICIAN, MUNICIPALITY, CENTRE, QA, EVERYONE = "Technician", "Municipality", "
 app.command("flash", rich_help_panel=TECHNICIAN)(flash.command)
 app.command("provision", rich_help_panel=TECHNICIAN)(provision.command)
 app.add_typer(pki.app, name="pki", rich_help_panel=MUNICIPALITY)
+app.add_typer(registry.app, name="registry", rich_help_panel=MUNICIPALITY)
+app.add_typer(gateways.app, name="gateways", rich_help_panel=MUNICIPALITY)
 app.add_typer(reception.app, name="reception", rich_help_panel=CENTRE)
 app.add_typer(events.app, name="events", rich_help_panel=CENTRE)
 app.add_typer(cases.app, name="cases", rich_help_panel=CENTRE)
+app.add_typer(scaip.app, name="scaip", rich_help_panel=CENTRE)
 app.add_typer(board.app, name="board", rich_help_panel=QA)
 app.add_typer(falls.app, name="falls", rich_help_panel=QA)
 app.command("bench", rich_help_panel=QA)(bench.command)

@@ -3,50 +3,117 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
+import time
+from typing import Annotated, Any
 
 import typer
 
-from tryggport.cli.reception import DEFAULT_DB, AsJson, DatabaseUrl, local_time
-from tryggport.reception import cases, open_database
+from tryggport.cli.reception import DEFAULT_DB, AsJson, DatabaseUrl, Municipality, local_time, scope_of
+from tryggport.reception import cases, channels, views
+from tryggport.reception.ledger import now_ms
 
 app = typer.Typer(no_args_is_help=True, help="Take and close the cases that alarms open.")
 Number = Annotated[int, typer.Argument(help="Number of the case.")]
 By = Annotated[str, typer.Option("--by", help="Who.")]
+LOOK_S = 1.0
 
 
 @app.command("list")
 def list_cases(
     db: DatabaseUrl = DEFAULT_DB,
     open_only: Annotated[bool, typer.Option("--open", help="Only those that are not closed.")] = False,
+    held: Annotated[bool, typer.Option("--held", help="Also those that a grace time holds back.")] = False,
+    municipality: Municipality = None,
     as_json: AsJson = False,
 ) -> None:
     """All cases, newest first."""
-    found = cases.list_cases(open_database(db, create=False), closed=not open_only)
+    with scope_of(db, municipality) as scope:
+        found = views.list_cases(scope, closed=not open_only, held=held)
     if as_json:
         print(json.dumps(found, indent=2))
         return
     for case in found:
-        alarms = ", ".join(dict.fromkeys(alarm["kind"] for alarm in case["alarms"])) or "unreadable"
-        state = f"{case['status']} by {case['taken_by']}" if case["taken_by"] else case["status"]
-        marks = " (test)" * case["test"] + " (cancelled in the home)" * bool(case["cancelled_ms"])
-        print(f"{case['id']:6}  {local_time(case['opened_ms'])}  {case['gateway']:24}  {alarms}{marks}: {state}")
+        print(_line(case))
 
 
 @app.command()
-def take(case: Number, by: By, db: DatabaseUrl = DEFAULT_DB) -> None:
+def show(
+    case: Number, db: DatabaseUrl = DEFAULT_DB, municipality: Municipality = None, as_json: AsJson = False
+) -> None:
+    """Show one case: its alarms, whom it went to, and who did what when."""
+    with scope_of(db, municipality) as scope:
+        found = views.show_case(scope, case)
+    if as_json:
+        print(json.dumps(found, indent=2))
+        return
+    print(_line(found))
+    for name in ("municipality", "home", "call_back", "note"):
+        if found[name]:
+            print(f"  {name.replace('_', ' ')}: {found[name]}")
+    for step in found["escalation"]:
+        state = "has it" if step["delivered_ms"] else "refused it" if step["refused"] else "does not have it yet"
+        print(f"  {step['name']}: {state}")
+    for line in found["history"]:
+        print(f"  {local_time(line['at_ms'])}  {line['who']}: {line['what']}")
+
+
+@app.command()
+def watch(by: By, db: DatabaseUrl = DEFAULT_DB, municipality: Municipality = None) -> None:
+    """Print what happens to cases as it happens, and say that you are looking. Until Ctrl-C."""
+    with scope_of(db, municipality) as scope:
+        last = views.newest_change(scope)
+        while True:
+            channels.watch(scope, by, now_ms())
+            for line in views.changes(scope, last):
+                last = line["id"]
+                if line["case_id"] is not None:
+                    when = local_time(line["at_ms"])
+                    print(f"{when}  case {line['case_id']}  {line['who']}: {line['what']}", flush=True)
+            time.sleep(LOOK_S)
+
+
+@app.command()
+def take(case: Number, by: By, db: DatabaseUrl = DEFAULT_DB, municipality: Municipality = None) -> None:
     """Say that you have the case. The home is told that help is informed."""
-    cases.take(open_database(db, create=False), case, by)
+    with scope_of(db, municipality) as scope:
+        cases.take(scope, case, by)
     print(f"Case {case} is yours, {by}.")
+
+
+@app.command()
+def contacted(case: Number, by: By, db: DatabaseUrl = DEFAULT_DB, municipality: Municipality = None) -> None:
+    """Say that you have spoken with the home."""
+    with scope_of(db, municipality) as scope:
+        cases.contacted(scope, case, by)
+    print(f"Case {case}: the home is contacted.")
+
+
+@app.command("on-the-way")
+def on_the_way(case: Number, by: By, db: DatabaseUrl = DEFAULT_DB, municipality: Municipality = None) -> None:
+    """Say that somebody goes to the home."""
+    with scope_of(db, municipality) as scope:
+        cases.on_the_way(scope, case, by)
+    print(f"Case {case}: somebody is on the way.")
 
 
 @app.command()
 def close(
     case: Number,
     by: By,
-    cause: Annotated[str, typer.Option("--cause", help="What it was.")],
+    cause: Annotated[str, typer.Option("--cause", help=f"What it was: {', '.join(cases.CAUSES)}.")],
+    note: Annotated[str, typer.Option("--note", help="What else there is to say. No names.")] = "",
     db: DatabaseUrl = DEFAULT_DB,
+    municipality: Municipality = None,
 ) -> None:
     """Say that what was to do is done."""
-    cases.close(open_database(db, create=False), case, by, cause)
+    with scope_of(db, municipality) as scope:
+        cases.close(scope, case, by, cause, note)
     print(f"Case {case} is closed.")
+
+
+def _line(case: dict[str, Any]) -> str:
+    alarms = case["about"] or ", ".join(dict.fromkeys(alarm["kind"] for alarm in case["alarms"])) or "unreadable"
+    state = f"{case['status']} by {case['taken_by']}" if case["taken_by"] else case["status"]
+    marks = " (test)" * case["test"] + " (cancelled in the home)" * bool(case["cancelled_ms"])
+    where = case["home"] or case["gateway"]
+    return f"{case['id']:6}  {local_time(case['opened_ms'])}  {where:24}  {alarms}{marks}: {state}"

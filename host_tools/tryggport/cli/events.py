@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from tryggport.cli.reception import DEFAULT_DB, AsJson, DatabaseUrl, local_time
-from tryggport.reception import dating, open_database, views
+from tryggport.cli.reception import DEFAULT_DB, AsJson, DatabaseUrl, Municipality, local_time, scope_of
+from tryggport.reception import dating, views
 
 # What stands before the time of an event.
 AT = {dating.CLOCK: "", dating.ABOUT: "about", dating.BETWEEN: "before", dating.BEFORE: "before"}
@@ -26,10 +26,12 @@ def list_events(
     db: DatabaseUrl = DEFAULT_DB,
     gateway: Annotated[str | None, typer.Option("--gateway", help="Only those of this gateway.")] = None,
     limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many.")] = 100,
+    municipality: Municipality = None,
     as_json: AsJson = False,
 ) -> None:
     """The latest events, newest first."""
-    found = views.list_events(open_database(db, create=False), gateway, limit)
+    with scope_of(db, municipality) as scope:
+        found = views.list_events(scope, gateway, limit)
     if as_json:
         print(json.dumps(found, indent=2))
         return

@@ -9,8 +9,13 @@ from typing import Annotated
 import typer
 
 from tryggport import pki
+from tryggport.cli.reception import DEFAULT_DB
+from tryggport.errors import TryggError
 from tryggport.pki import files
+from tryggport.reception import open_database
+from tryggport.registry import changes
 
+DatabaseUrl = Annotated[str, typer.Option("--db", help="Database of the reception that brings it to the gateways.")]
 app = typer.Typer(no_args_is_help=True, help="Make and show the keys and certificates of an installation.")
 Folder = Annotated[Path, typer.Option("--dir", help="Folder of the PKI.")]
 
@@ -60,3 +65,42 @@ def show(folder: Folder, as_json: Annotated[bool, typer.Option("--json", help="P
     keys = ", ".join(f"{key['kid']} (roles {key['roles']})" for key in report["trust"]["keys"])
     print(f"trust list  version {report['trust']['version']}: {keys}")
     print(f"gateways    {len(report['gateways'])}: {' '.join(report['gateways'])}")
+
+
+@app.command()
+def rotate(
+    name: Annotated[str, typer.Argument(help="receipt, command or configuration.")],
+    folder: Folder,
+    db: DatabaseUrl = DEFAULT_DB,
+    finish: Annotated[bool, typer.Option("--finish", help="Drop the old key; gateways must have the new one.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="With --finish: although some have not.")] = False,
+    lost: Annotated[bool, typer.Option("--lost", help="The key is lost or stolen: drop it at once.")] = False,
+    passphrase_file: Annotated[Path | None, typer.Option("--passphrase-file", help="For the root key.")] = None,
+) -> None:
+    """Change a signing key: first both are trusted, then --finish drops the old one. Needs the root key."""
+    if finish and lost:
+        raise TryggError("A rotation is finished, or a key is lost.", "Say one of --finish and --lost.", usage=True)
+    database, passphrase = open_database(db), files.read_passphrase(passphrase_file)
+    if finish:
+        listed = changes.finish(database, folder, name, passphrase, force=force)
+        print(f"Trust list {listed.version} without the old {name} key is on its way. {name}.key is the new one.")
+    elif lost:
+        listed = changes.replace_lost(database, folder, name, passphrase)
+        print(f"Trust list {listed.version} without the lost {name} key is on its way. {name}.key is a new one.")
+    else:
+        listed = changes.rotate(database, folder, name, passphrase)
+        print(
+            f"Trust list {listed.version} with a second {name} key is on its way. See who has it: tryggport gateways list"
+        )
+        print(f"Then: tryggport pki rotate {name} --finish")
+
+
+@app.command()
+def push(
+    folder: Folder,
+    gateway: Annotated[list[str] | None, typer.Argument(help="To these; without any, to all.")] = None,
+    db: DatabaseUrl = DEFAULT_DB,
+) -> None:
+    """Send the present trust list to gateways once more."""
+    version = changes.push_trust(open_database(db), folder, gateway or ())
+    print(f"Trust list {version} is on its way.")

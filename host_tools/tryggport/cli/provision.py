@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from tryggport.devices.provision import Placement, provision
+from tryggport.devices.configuration import Placement
+from tryggport.devices.provision import provision
 from tryggport.errors import TryggError
 from tryggport.pki import files
 

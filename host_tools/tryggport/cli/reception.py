@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
+import csv
 import dataclasses
 import json
 import signal
+import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from tryggport.errors import TryggError
-from tryggport.reception import Reception, open_database, views
+from tryggport.reception import Reception, SqlDeliveries, canary, open_database, tenants, views
+from tryggport.reception.timers import Timers
+from tryggport.registry import commands
+from tryggport.scaip import ScaipChannel
+from tryggport.scaip.settings import settings
 
 app = typer.Typer(no_args_is_help=True, help="Receive, verify, store and receipt what gateways send.")
+EPOCH_BYTES = 8
 DEFAULT_DB = "sqlite:///reception.db"
 DatabaseUrl = Annotated[str, typer.Option("--db", help="SQLAlchemy URL of the database.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Municipality = Annotated[
+    str | None, typer.Option("--municipality", help="Only what is this municipality's; without it, all.")
+]
 
 
 @app.command()
@@ -28,22 +40,53 @@ def run(
         typer.Option("--broker", metavar="HOST:PORT", help="The MQTT broker, localhost:8883; again for further paths."),
     ] = None,
     db: DatabaseUrl = DEFAULT_DB,
+    dead_man: Annotated[
+        str | None,
+        typer.Option("--dead-man", metavar="URL", help="https:// URL that is called while alarms come through."),
+    ] = None,
+    ca: Annotated[
+        Path | None, typer.Option("--ca", help="PEM of the CAs of web hooks and the dead-man URL; else the system's.")
+    ] = None,
+    scaip_listen: Annotated[
+        list[str],
+        typer.Option(
+            "--scaip-listen", metavar="T:HOST:PORT", help="Where SCAIP replies reach us; without it, no SCAIP."
+        ),
+    ] = [],  # noqa: B006
+    scaip_advertise: Annotated[
+        str, typer.Option("--scaip-advertise", metavar="HOST", help="Our host as centres see it.")
+    ] = "",
+    scaip_credentials: Annotated[
+        Path | None, typer.Option("--scaip-credentials", help="TOML: user and password by host of a SCAIP receiver.")
+    ] = None,
+    scaip_cert: Annotated[
+        Path | None, typer.Option("--scaip-cert", help="PEM of our certificate towards centres.")
+    ] = None,
+    scaip_key: Annotated[Path | None, typer.Option("--scaip-key", help="PEM of its key.")] = None,
     trace: Annotated[bool, typer.Option("--trace", help="Print each step as a JSON line.")] = False,
 ) -> None:
     """Serve until SIGTERM or Ctrl-C. Prints "ready" when gateways can be heard."""
     (host, port), *others = [split_address(address) for address in broker or ["localhost:8883"]]
-    steps: dict[str, Any] = {"on_step": print_step} if trace else {}
-    steps["say"] = lambda text: print(f"reception: {text}", flush=True)
-    reception = Reception(pki, db, host, port, others=others, **steps)
+    steps = {"on_step": print_step} if trace else {}
+    pulses = [canary.dead_man(dead_man, ca)] if dead_man else []
+    reception = Reception(pki, db, host, port, others=others, say=_say, **steps)
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, lambda *_: reception.stop())
-    reception.run()
+    with contextlib.ExitStack() as stack:
+        scaip = None
+        if scaip_listen:
+            ours = settings(scaip_listen, scaip_advertise, scaip_credentials, ca, scaip_cert, scaip_key)
+            database = stack.enter_context(contextlib.closing(open_database(db)))
+            scaip = stack.enter_context(ScaipChannel(SqlDeliveries(database), **ours.as_options(), say=_say))
+        stack.enter_context(Timers.of(pki, db, host, port, pulses=pulses, cafile=ca, scaip=scaip, say=_say))
+        reception.run()
 
 
 @app.command()
-def status(db: DatabaseUrl = DEFAULT_DB, as_json: AsJson = False) -> None:
+def status(db: DatabaseUrl = DEFAULT_DB, municipality: Municipality = None, as_json: AsJson = False) -> None:
     """Show how the gateways are, what was refused and what could not be read."""
-    report = views.overview(open_database(db, create=False))
+    with scope_of(db, municipality) as scope:
+        report = views.overview(scope)
     if as_json:
         print(json.dumps(report, indent=2))
         return
@@ -60,6 +103,66 @@ def status(db: DatabaseUrl = DEFAULT_DB, as_json: AsJson = False) -> None:
         print(
             f"unreadable from {item['gateway']} at {local_time(item['received_ms'])}, {item['copies']} x: {item['why']}"
         )
+
+
+@app.command()
+def worklist(
+    municipality: Municipality = None,
+    db: DatabaseUrl = DEFAULT_DB,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """What there is to do: a line each, which goes by itself when it is mended."""
+    with scope_of(db, municipality) as scope:
+        found = views.work_list(scope)
+    if as_json:
+        print(json.dumps(found, indent=2))
+    elif as_csv:
+        columns = ("since", "municipality", "home", "gateway", "kind", "sentence")
+        lines = csv.DictWriter(sys.stdout, columns, extrasaction="ignore", lineterminator="\n")
+        lines.writeheader()
+        lines.writerows(row | {"since": local_time(row["first_ms"])} for row in found)
+    else:
+        for row in found:
+            print(f"{local_time(row['first_ms'])}  {row['sentence']}")
+
+
+@contextlib.contextmanager
+def scope_of(db: str, municipality: str | None = None) -> Iterator[tenants.Scope]:
+    """The database as that municipality sees it, or the centre; closed on leaving. Raises TryggError."""
+    with contextlib.closing(open_database(db, create=False)) as database:
+        yield tenants.centre(database) if municipality is None else tenants.municipality(database, municipality)
+
+
+def _say(sentence: str) -> None:
+    print(f"reception: {sentence}", flush=True)
+
+
+@app.command()
+def resend(
+    gateway: Annotated[str, typer.Argument(help="Which gateway.")],
+    pki: Annotated[Path, typer.Option("--pki", help="Folder of the PKI, with command.key.")],
+    first: Annotated[int | None, typer.Option("--first", min=0, help="From this number on; by default all.")] = None,
+    last: Annotated[int | None, typer.Option("--last", min=0, help="Up to this number.")] = None,
+    epoch: Annotated[str | None, typer.Option("--epoch", help="In hexadecimal; by default the present one.")] = None,
+    wait_s: Annotated[float, typer.Option("--wait", help="Seconds to wait for each answer.")] = 60.0,
+    db: DatabaseUrl = DEFAULT_DB,
+    as_json: AsJson = False,
+) -> None:
+    """Have a gateway send events again that it still holds: after the database was restored from an older copy."""
+    try:
+        named = None if epoch is None else bytes.fromhex(epoch)
+    except ValueError:
+        named = b""
+    if named is not None and len(named) != EPOCH_BYTES:
+        raise TryggError(f"{epoch!r} is not an epoch: 16 hexadecimal digits.", usage=True)
+    found = commands.resend(open_database(db, create=False), pki, gateway, first, last, named, wait_s)
+    if as_json:
+        print(json.dumps(dataclasses.asdict(found)))
+        return
+    print(f"{gateway} sends {found.sent} of {found.asked} events again.")
+    if found.missing:
+        print("No longer held: " + ", ".join(f"{low}-{high}" for low, high in found.missing))
 
 
 def split_address(address: str) -> tuple[str, int]:

@@ -1,8 +1,8 @@
-"""`pki init`: the root, the device CA, the broker's and the receiver's certificates, the receipt and configuration keys and the trust list.
+"""`pki init`: the root, the device CA, the broker's and the receiver's certificates, the receipt, command and configuration keys and the trust list.
 
 root ── device CA ── gateway TLS and signing certificates, reception TLS client certificate
   ├──── broker server certificate          (gateways trust the root alone)
-  └──── trust list                         (which keys may sign receipts and configuration)
+  └──── trust list                         (which keys may sign receipts, commands and configuration)
 
 The root is needed again only to renew the broker's certificate or the trust list: keep its key off line.
 Every notBefore is its issuer's, because a gateway's clock may be as old as its firmware; the certificates of CAs and
@@ -73,7 +73,11 @@ def init(folder: Path, broker_names: Sequence[str] = (), passphrase: bytes | Non
     _save(folder, files.RECEPTION, *_new_certificate(device_ca, Names("reception"), ExtendedKeyUsageOID.CLIENT_AUTH))
 
     trusted = []
-    for name, role in ((files.RECEIPT_KEY, ROLE_RECEIPT), (files.CONFIGURATION_KEY, ROLE_CONFIGURATION)):
+    for name, role in (
+        (files.RECEIPT_KEY, ROLE_RECEIPT),
+        (files.CONFIGURATION_KEY, ROLE_CONFIGURATION),
+        (files.COMMAND_KEY, ROLE_COMMAND),
+    ):
         key = new_key()
         files.write_new(folder / f"{name}.key", files.key_pem(key, None))
         trusted.append((key.public_key(), role))

@@ -40,13 +40,22 @@ def show(folder: Path) -> dict[str, Any]:
 
 def read_trust_list(data: bytes, root: x509.Certificate) -> dict[str, Any]:
     """Version and keys of a trust list. Raises TryggError unless the root signed it."""
+    version, entries = trust_entries(data, root)
+    return {"version": version, "keys": [{"kid": kid_of(key).hex(), "roles": roles} for key, roles in entries]}
+
+
+def trust_entries(data: bytes, root: x509.Certificate) -> tuple[int, list[tuple[ec.EllipticCurvePublicKey, int]]]:
+    """Version and (key, roles) of a trust list. Raises TryggError unless the root signed it."""
     key = root.public_key()
     if not isinstance(key, ec.EllipticCurvePublicKey):
         raise TryggError("The root certificate has no P-256 key.")
     envelope = Envelope.from_bytes(data)
     envelope.verify(key, TRUST_AAD)
     content = cbor.decode(envelope.payload)
-    return {"version": content[1], "keys": [{"kid": kid.hex(), "roles": roles} for kid, roles, _ in content[2]]}
+    curve = ec.SECP256R1()
+    return content[1], [
+        (ec.EllipticCurvePublicKey.from_encoded_point(curve, public), roles) for _, roles, public in content[2]
+    ]
 
 
 def _certificate(folder: Path, name: str) -> Certificate:

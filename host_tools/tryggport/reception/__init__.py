@@ -1,6 +1,7 @@
 """The receiver: verifies what gateways send, stores it, receipts it, and keeps the cases that people answer."""
 
 from tryggport.reception.database import Database, open_database
+from tryggport.reception.handover import Bridge, SqlDeliveries
 from tryggport.reception.service import Reception
 
-__all__ = ["Database", "Reception", "open_database"]
+__all__ = ["Bridge", "Database", "Reception", "SqlDeliveries", "open_database"]

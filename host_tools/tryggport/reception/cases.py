@@ -1,59 +1,65 @@
-"""Cases: what a person answers. A gateway has at most one open case for alarms and one for test alarms.
+"""Cases: what a person answers. A home has at most one open case for alarms and one for test alarms.
 
-A raised alarm opens the case or joins the open one (triage.py); `cleared` marks it as cancelled and never closes it; only a named
-person takes and closes it, and each change leaves a row that says who and when.
+    new ──take──> taken ──> contacted ──> on the way ──close──> closed          (a step may be left out, none is taken back)
+
+A raised alarm opens the case or joins the open one (triage.py); `cleared` marks it as cancelled and closes it only while it is
+held back (grace.py). Only a named person takes and closes; each change leaves a row in the audit with who, when, before and after.
 """
 
 from __future__ import annotations
 
-import time
+from collections.abc import Iterable
 from typing import Any
 
 from sqlalchemy import Connection, insert, select, update
 
 from tryggport.errors import TryggError
-from tryggport.reception.database import Database
-from tryggport.reception.schema import CLOSED, NEW, TAKEN, audit, cases, events, outbox
+from tryggport.reception import ledger
+from tryggport.reception.installations import CANARY, Placed
+from tryggport.reception.ledger import now_ms
+from tryggport.reception.schema import CLOSED, CONTACTED, NEW, ON_THE_WAY, TAKEN, cases, events, outbox
+from tryggport.reception.tenants import Scope
 from tryggport.wire import kinds
 
-OUTCOME_OF = {TAKEN: kinds.OUTCOME_TAKEN, CLOSED: kinds.OUTCOME_CLOSED}
+ANSWERED = (TAKEN, CONTACTED, ON_THE_WAY)  # somebody has it
+OUTCOME_OF = dict.fromkeys(ANSWERED, kinds.OUTCOME_TAKEN) | {CLOSED: kinds.OUTCOME_CLOSED}
 TELL_CLOSED_MS = 24 * 3600 * 1000  # a birth is answered with the cases that closed within this
+CAUSES = ("fall", "illness", "needed help", "false alarm", "cancelled", "test", "technical", "other")
+MACHINES = frozenset(("reception", CANARY))  # names that no person has
 
 
-def take(database: Database, case_id: int, by: str) -> None:
+def take(scope: Scope, case_id: int, by: str, at_ms: int | None = None) -> None:
     """`by` has the case from now on, and the home will be told (TP-WIR-016). Raises TryggError."""
-    _change(database, case_id, NEW, {"status": TAKEN, "taken_by": _name(by), "taken_ms": now_ms()})
+    at_ms = now_ms() if at_ms is None else at_ms
+    _change(scope, case_id, (NEW,), {"status": TAKEN, "taken_by": _name(by), "taken_ms": at_ms}, by, at_ms)
 
 
-def close(database: Database, case_id: int, by: str, cause: str) -> None:
-    """`by` has done what was to do. Raises TryggError unless somebody has taken the case."""
-    if not cause.strip():
-        raise TryggError("A case is closed with its cause.", "Say what it was: --cause TEXT", usage=True)
-    values = {"status": CLOSED, "closed_by": _name(by), "closed_ms": now_ms(), "cause": cause.strip()}
-    _change(database, case_id, TAKEN, values)
+def contacted(scope: Scope, case_id: int, by: str, at_ms: int | None = None) -> None:
+    """`by` has spoken with the home. Raises TryggError unless somebody has taken the case."""
+    _change(scope, case_id, (TAKEN,), {"status": CONTACTED}, by, now_ms() if at_ms is None else at_ms)
 
 
-def list_cases(database: Database, *, closed: bool = True) -> list[dict[str, Any]]:
-    """All cases, newest first, each with the kinds of its alarms and its history."""
-    query = select(cases).order_by(cases.c.id.desc())
-    with database.read() as tx:
-        found = {
-            row.id: dict(row._mapping) for row in tx.execute(query if closed else query.where(cases.c.status != CLOSED))
-        }
-        for case in found.values():
-            case["alarms"], case["history"] = [], []
-        for row in tx.execute(select(events).where(events.c.case_id.in_(found)).order_by(events.c.id)):
-            found[row.case_id]["alarms"].append(
-                {
-                    "epoch": row.epoch.hex(),
-                    "seq": row.seq,
-                    "kind": kind_name(row.kind),
-                    "state": kinds.STATES.get(row.state),
-                }
-            )
-        for row in tx.execute(select(audit).where(audit.c.case_id.in_(found)).order_by(audit.c.id)):
-            found[row.case_id]["history"].append({"at_ms": row.at_ms, "who": row.who, "what": row.what})
-    return list(found.values())
+def on_the_way(scope: Scope, case_id: int, by: str, at_ms: int | None = None) -> None:
+    """Somebody goes to the home. Raises TryggError unless somebody has taken the case."""
+    _change(scope, case_id, (TAKEN, CONTACTED), {"status": ON_THE_WAY}, by, now_ms() if at_ms is None else at_ms)
+
+
+def close(scope: Scope, case_id: int, by: str, cause: str, note: str = "", at_ms: int | None = None) -> None:
+    """`by` has done what was to do. Raises TryggError unless somebody has taken the case and the cause is one of CAUSES."""
+    known = cause.strip().lower()
+    if known not in CAUSES:
+        said = f"{cause.strip()!r} is no cause" if known else "A case is closed with its cause"
+        hint = f"One of: {', '.join(CAUSES)}. What else there is to say goes into --note."
+        raise TryggError(f"{said}.", hint, usage=True)
+    at_ms = now_ms() if at_ms is None else at_ms
+    values = {
+        "status": CLOSED,
+        "closed_by": _name(by),
+        "closed_ms": at_ms,
+        "cause": known,
+        "note": note.strip() or None,
+    }
+    _change(scope, case_id, ANSWERED, values, by, at_ms)
 
 
 def kind_name(code: int | None) -> str:
@@ -66,55 +72,58 @@ def kind_name(code: int | None) -> str:
 def cancel(tx: Connection, case_id: int, gateway: str, at_ms: int) -> None:
     """The cancel button was pressed in the home; a person still closes the case (TP-WIR-020)."""
     tx.execute(update(cases).where(cases.c.id == case_id, cases.c.cancelled_ms.is_(None)).values(cancelled_ms=at_ms))
-    record(tx, case_id, at_ms, gateway, "cancelled")
+    ledger.record(tx, gateway, "cancelled", case_id=case_id, at_ms=at_ms)
 
 
-def tell_again(tx: Connection, gateway: str, at_ms: int) -> None:
-    """Puts the outcomes of the gateway's taken and lately closed cases into the outbox (TP-WIR-016)."""
-    recent = (cases.c.status == TAKEN) | ((cases.c.status == CLOSED) & (cases.c.closed_ms >= at_ms - TELL_CLOSED_MS))
-    for row in tx.execute(select(cases.c.id, cases.c.status).where(cases.c.gateway == gateway, recent)).all():
-        tell(tx, row.id, row.status)
+def tell_again(tx: Connection, gateway: str, at_ms: int, where: Placed | None = None) -> None:
+    """Puts the outcomes of the gateway's handed over, taken and lately closed cases into the outbox (TP-WIR-016)."""
+    recent = cases.c.status.in_(ANSWERED) | ((cases.c.status == CLOSED) & (cases.c.closed_ms >= at_ms - TELL_CLOSED_MS))
+    handed_over = (cases.c.status == NEW) & cases.c.handed_over_ms.is_not(None)
+    of_home = cases.c.gateway == gateway
+    if where is not None:
+        of_home |= cases.c.home_key == where.home_key
+    query = select(cases.c.id, cases.c.status).where(of_home, recent | handed_over).order_by(cases.c.id)
+    for row in tx.execute(query).all():
+        tell(tx, row.id, OUTCOME_OF.get(row.status, kinds.OUTCOME_HANDED_OVER), (gateway,))
 
 
-def tell(tx: Connection, case_id: int, status: str) -> None:
-    """Asks the reception to tell the gateway what has become of the case; of a new one there is nothing to tell."""
-    if status in OUTCOME_OF:
-        tx.execute(insert(outbox).values(case_id=case_id, outcome=OUTCOME_OF[status]))
+def tell(tx: Connection, case_id: int, outcome: int, gateways: Iterable[str] | None = None) -> None:
+    """Asks the reception to tell these gateways, or all with alarms in the case, what has become of it."""
+    if gateways is None:
+        of_case = select(events.c.gateway).distinct().where(events.c.case_id == case_id)
+        gateways = list(tx.execute(of_case.order_by(events.c.gateway)).scalars())
+    rows = [{"case_id": case_id, "outcome": outcome, "gateway": gateway} for gateway in gateways]
+    if rows:
+        tx.execute(insert(outbox), rows)
 
 
-def record(tx: Connection, case_id: int, at_ms: int, who: str, what: str) -> None:
-    tx.execute(insert(audit).values(case_id=case_id, at_ms=at_ms, who=who, what=what))
-
-
-def now_ms() -> int:
-    """Unix time in ms."""
-    return time.time_ns() // 1_000_000
-
-
-def _change(database: Database, case_id: int, before: str, values: dict[str, Any]) -> None:
-    status = values["status"]
-    who = values[f"{status}_by"]
-    with database.write() as tx:
-        changed = tx.execute(update(cases).where(cases.c.id == case_id, cases.c.status == before).values(values))
-        if changed.rowcount != 1:
-            raise _why_not(tx, case_id)
+def _change(scope: Scope, case_id: int, before: tuple[str, ...], values: dict[str, Any], by: str, at_ms: int) -> None:
+    who, status = _name(by), values["status"]
+    with scope.database.write() as tx:
+        of_case = (cases.c.id == case_id) & scope.of(cases)
+        was = tx.execute(select(cases.c.status).where(of_case)).scalar()
+        if not tx.execute(update(cases).where(of_case, cases.c.status.in_(before)).values(values)).rowcount:
+            raise _why_not(tx, scope, case_id, status)
         what = f"{status}: {values['cause']}" if status == CLOSED else status
-        record(tx, case_id, values[f"{status}_ms"], who, what)
-        tell(tx, case_id, status)
+        ledger.record(tx, who, what, before=was, after=status, case_id=case_id, at_ms=at_ms)
+        if OUTCOME_OF[status] != OUTCOME_OF.get(was or ""):
+            tell(tx, case_id, OUTCOME_OF[status])
 
 
-def _why_not(tx: Connection, case_id: int) -> TryggError:
-    row = tx.execute(select(cases).where(cases.c.id == case_id)).first()
+def _why_not(tx: Connection, scope: Scope, case_id: int, wanted: str) -> TryggError:
+    row = tx.execute(select(cases).where(cases.c.id == case_id, scope.of(cases))).first()
     if row is None:
         return TryggError(f"There is no case {case_id}.", "See them all: tryggport cases list")
-    if row.status == TAKEN:
-        return TryggError(f"Case {case_id} is taken already, by {row.taken_by}.")
     if row.status == CLOSED:
         return TryggError(f"Case {case_id} is closed already, by {row.closed_by}.")
-    return TryggError(f"Nobody has taken case {case_id} yet.", f"First: tryggport cases take {case_id} --by NAME")
+    if row.status == NEW:
+        return TryggError(f"Nobody has taken case {case_id} yet.", f"First: tryggport cases take {case_id} --by NAME")
+    if wanted == TAKEN:
+        return TryggError(f"Case {case_id} is taken already, by {row.taken_by}.")
+    return TryggError(f"Case {case_id} is {row.status} already.")
 
 
 def _name(by: str) -> str:
-    if not by.strip():
+    if not by.strip() or by.strip().lower() in MACHINES:
         raise TryggError("A case is taken and closed by a named person.", "Say who: --by NAME", usage=True)
     return by.strip()

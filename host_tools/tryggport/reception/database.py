@@ -14,7 +14,7 @@ from tryggport.errors import TryggError
 
 BUSY_TIMEOUT_S = 5
 HEAD = "0006"
-KNOWN_REVISIONS = ("0001", "0005", "0006")
+KNOWN_REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006")
 MIGRATIONS = Path(__file__).parent / "migrations"
 _SQLITE_SENTENCES = {
     "SQLITE_BUSY": ("is locked by another program", "Close what else writes to it, then start again."),
@@ -34,7 +34,8 @@ class Database:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._readers = engine.execution_options(tryggport_begin="BEGIN")
+        snapshot = {"isolation_level": "REPEATABLE READ"} if engine.dialect.name == "postgresql" else {}
+        self._readers = engine.execution_options(tryggport_begin="BEGIN", **snapshot)
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
@@ -60,7 +61,12 @@ def open_database(url: str, *, create: bool = True) -> Database:
     try:
         parsed = make_url(url)
         engine = create_engine(parsed)
-    except (ArgumentError, NoSuchModuleError, ModuleNotFoundError):
+    except ModuleNotFoundError as e:
+        hint = (
+            "Type: pip install 'tryggport[postgresql]'" if e.name == "psycopg" else "Use sqlite or postgresql+psycopg."
+        )
+        raise TryggError(f"The driver {e.name} for the database is not installed.", hint) from None
+    except (ArgumentError, NoSuchModuleError):
         raise TryggError(f"{url!r} is not a database URL.", "Example: sqlite:///reception.db", usage=True) from None
     if engine.dialect.name == "sqlite":
         _check_path(parsed.database, create)

@@ -1,7 +1,9 @@
-"""Which key speaks for which gateway: the certificates in gateways/ of the PKI folder, checked against the device CA."""
+"""Which key speaks for which gateway (the certificates in gateways/ of the PKI folder, checked against the device CA), and which
+one signs our receipts."""
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from tryggport.errors import TryggError
 from tryggport.pki import files
 from tryggport.pki.gateways import signing_key_of
-from tryggport.wire.envelope import UNKNOWN_GATEWAY, UNKNOWN_KEY, EnvelopeError, kid_of
+from tryggport.wire.envelope import UNKNOWN_GATEWAY, UNKNOWN_KEY, EnvelopeError, SigningKey, kid_of
 
 RECHECK_S = 2.0  # one look at the disk a gateway in this time; a new, replaced or removed certificate shows within it
 REMEMBERED = 50_000  # ids, registered or made up
@@ -68,3 +70,28 @@ class KeyRing:
                 pass  # not a certificate of ours: the gateway is as unknown as without one, and its envelopes are counted
         self._entries[gateway] = fresh
         return fresh
+
+
+class ReceiptKey:
+    """The key that signs receipts. A rotation replaces its file; the new one is in use from then on."""
+
+    def __init__(self, pki_dir: Path) -> None:
+        self._path = pki_dir / f"{files.RECEIPT_KEY}.key"
+        self._stamp = self._look()
+        self._key = SigningKey(files.load_key(self._path))
+
+    def current(self) -> SigningKey:
+        """A file that is missing or not a key leaves the one before in use: its receipts are better than none."""
+        stamp = self._look()
+        if stamp != self._stamp:
+            self._stamp = stamp
+            with contextlib.suppress(TryggError):
+                self._key = SigningKey(files.load_key(self._path))
+        return self._key
+
+    def _look(self) -> tuple[int, int] | None:
+        try:
+            found = self._path.stat()
+        except OSError:
+            return None
+        return found.st_mtime_ns, found.st_ino

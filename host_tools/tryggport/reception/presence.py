@@ -8,7 +8,9 @@ from typing import Any
 
 from sqlalchemy import Connection, insert, select, update
 
+from tryggport.reception import sessions
 from tryggport.reception.cases import tell_again
+from tryggport.reception.installations import placed
 from tryggport.reception.schema import statuses
 from tryggport.wire.status import Status
 
@@ -23,6 +25,8 @@ def keep_status(tx: Connection, status: Status, retained: bool, at_ms: int) -> N
     row = _row(status)
     of_gateway = (statuses.c.gateway == status.gateway) & (statuses.c.path == row["path"])
     known = tx.execute(select(statuses).where(of_gateway)).mappings().first()
+    if status.online and not retained:
+        sessions.note(tx, row, at_ms)
     if known is not None and (retained or not _is_current(row, known)):
         return
     if known is None:
@@ -34,7 +38,7 @@ def keep_status(tx: Connection, status: Status, retained: bool, at_ms: int) -> N
         tx.execute(update(statuses).where(of_gateway).values(online=False))
     is_birth = known is None or not known["online"] or _session(row) != _session(known)
     if status.online and is_birth and not retained:
-        tell_again(tx, status.gateway, at_ms)
+        tell_again(tx, status.gateway, at_ms, placed(tx, (status.gateway,)).get(status.gateway))
 
 
 def _row(status: Status) -> dict[str, Any]:

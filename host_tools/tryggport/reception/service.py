@@ -14,22 +14,22 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn, Self
+from typing import Any, NoReturn, Self, TypeVar
 
 from tryggport.errors import TryggError
-from tryggport.pki import files
-from tryggport.reception import store
-from tryggport.reception.cases import now_ms
+from tryggport.reception import orders, store
 from tryggport.reception.database import open_database
-from tryggport.reception.keyring import KeyRing
+from tryggport.reception.keyring import KeyRing, ReceiptKey
+from tryggport.reception.ledger import now_ms
 from tryggport.reception.link import Message
 from tryggport.reception.links import Links, Ticket
 from tryggport.reception.store import Arrival, Settled
 from tryggport.reception.triage import Identity
 from tryggport.wire import topics
-from tryggport.wire.envelope import MALFORMED, UNKNOWN_GATEWAY, Envelope, EnvelopeError, SigningKey
+from tryggport.wire.envelope import MALFORMED, UNKNOWN_GATEWAY, Envelope, EnvelopeError
 from tryggport.wire.event import Event, Unreadable, decode_events
 from tryggport.wire.fields import PayloadError
+from tryggport.wire.order import Result
 from tryggport.wire.receipt import Receipt, receipts
 from tryggport.wire.status import Status
 
@@ -38,6 +38,7 @@ EVENTS_PER_ENVELOPE = 40  # no event is shorter than 33 bytes
 OUTBOX_POLL_S = 0.2
 Step = Callable[[str, dict[str, Any]], None]
 Ways = dict[tuple[Identity | None, bytes], set[int]]  # the paths an event came by in one batch
+Own = TypeVar("Own", Status, Result)
 
 
 def _no_step(_name: str, _detail: dict[str, Any]) -> None:
@@ -54,7 +55,7 @@ class Reception:
 
     `on_step` is called with a name and what it is about, from the thread of `run`: received (topic, bytes), verified (topic,
     items), refused (gateway, reason), commit.begin and commit.end (events), receipt.begin and receipt.end (receipt),
-    puback (topic), online and offline (gateway, boot, connect: a status that is not a retained copy).
+    puback (topic), order (gateway), online and offline (gateway, boot, connect: a status that is not a retained copy).
     """
 
     def __init__(
@@ -68,7 +69,7 @@ class Reception:
         others: Sequence[tuple[str, int]] = (),
     ) -> None:
         self._keys = KeyRing(pki_dir)
-        self._receipt_key = SigningKey(files.load_key(pki_dir / f"{files.RECEIPT_KEY}.key"))
+        self._receipt_key = ReceiptKey(pki_dir)
         self._database = open_database(database_url)
         self._links = Links([(host, port), *others], pki_dir, say)
         self._on_step = on_step
@@ -113,6 +114,7 @@ class Reception:
                     self._handle(first)
                 if time.monotonic() >= next_poll_s:
                     self._tell()
+                    self._order()
                     self._count_refusals()
                     next_poll_s = time.monotonic() + OUTBOX_POLL_S
             self._count_refusals()
@@ -134,11 +136,12 @@ class Reception:
         arrivals: list[Arrival] = []
         states: list[tuple[Status, bool]] = []
         ways: Ways = defaultdict(set)
+        results: list[Result] = []
         message: Message | None = first
         while message is not None:
             messages.append(message)
             came = len(arrivals)
-            self._open(message, arrivals, states)
+            self._open(message, arrivals, states, results)
             for arrival in arrivals[came:]:
                 ways[arrival.identity, arrival.item.sha256].add(message.path)
             room = len(arrivals) <= MAX_BATCH - EVENTS_PER_ENVELOPE and len(messages) < MAX_BATCH
@@ -149,6 +152,8 @@ class Reception:
             settled = store.commit(self._database, arrivals, states, at_ms)
             self._on_step("commit.end", {"events": len(arrivals)})
             self._receipt(settled, ways, at_ms)
+        if results:
+            orders.keep_results(self._database, results, now_ms())
         for status, retained in states:
             if not retained:
                 detail = {"gateway": status.gateway, "boot": status.boot, "connect": status.connect}
@@ -157,7 +162,9 @@ class Reception:
             self._links.acknowledge(message)
             self._on_step("puback", {"topic": message.topic})
 
-    def _open(self, message: Message, arrivals: list[Arrival], states: list[tuple[Status, bool]]) -> None:
+    def _open(
+        self, message: Message, arrivals: list[Arrival], states: list[tuple[Status, bool]], results: list[Result]
+    ) -> None:
         """Verifies one envelope and takes out what is in it; a refused one is counted and leaves no other trace."""
         self._on_step("received", {"topic": message.topic, "bytes": len(message.payload)})
         gateway = ""
@@ -165,10 +172,13 @@ class Reception:
             gateway, leaf = topics.split(message.topic) or _unknown()
             envelope = Envelope.from_bytes(message.payload)
             envelope.verify(self._keys.key(gateway, envelope.kid), message.topic)
-            items: list[Event | Unreadable] | list[Status]
+            items: list[Event | Unreadable] | list[Status] | list[Result]
             if leaf == topics.STATUS:
-                items = [_status(gateway, envelope.payload)]
+                items = [_own(Status.from_bytes, gateway, envelope.payload)]
                 states.append((items[0], message.retained))
+            elif leaf == topics.RESULT:
+                items = [_own(Result.from_bytes, gateway, envelope.payload)]
+                results += items
             else:
                 items = decode_events(envelope.payload, gateway)
                 arrivals += [Arrival(gateway, leaf == topics.ALARM, item) for item in items]
@@ -209,10 +219,21 @@ class Reception:
         if done:
             store.forget_told(self._database, done)
 
+    def _order(self) -> None:
+        """Publishes the orders that are due, on every path: which one the gateway is on may change meanwhile."""
+        at_ms = now_ms()
+        found = orders.due(self._database, at_ms)
+        for _, gateway, envelope in found:
+            for path in self._links.up():
+                self._links.publish(path, topics.topic(gateway, topics.COMMAND), envelope)
+            self._on_step("order", {"gateway": gateway})
+        if found:
+            orders.mark_sent(self._database, [order_id for order_id, _, _ in found], at_ms)
+
     def _send(self, receipt: Receipt, paths: Iterable[int]) -> list[Ticket]:
         topic = topics.topic(receipt.gateway, topics.RECEIPT)
         self._on_step("receipt.begin", {"receipt": receipt})
-        sealed = self._receipt_key.seal(receipt.to_bytes(), topic)
+        sealed = self._receipt_key.current().seal(receipt.to_bytes(), topic)
         tickets = [self._links.publish(path, topic, sealed) for path in paths]
         self._on_step("receipt.end", {"receipt": receipt})
         return tickets
@@ -222,12 +243,12 @@ def _unknown() -> NoReturn:
     raise EnvelopeError(UNKNOWN_GATEWAY)
 
 
-def _status(gateway: str, payload: bytes) -> Status:
-    """A status that cannot be read is refused: unlike an event it comes again by itself."""
+def _own(read: Callable[[bytes], Own], gateway: str, payload: bytes) -> Own:
+    """A status or result that cannot be read is refused: unlike an event it comes again by itself."""
     try:
-        status = Status.from_bytes(payload)
+        found = read(payload)
     except PayloadError:
         raise EnvelopeError(MALFORMED) from None
-    if status.gateway != gateway:
+    if found.gateway != gateway:
         raise EnvelopeError(MALFORMED)
-    return status
+    return found

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from tryggport.reception import dating
+from tryggport.reception import conditions, dating
 from tryggport.reception.database import Database
+from tryggport.reception.installations import Placed, is_revoked, placed
 from tryggport.reception.presence import keep_status
-from tryggport.reception.schema import conflicts, events, outbox, refusals, unreadable
+from tryggport.reception.schema import conflicts, deliveries, events, outbox, refusals, unreadable
 from tryggport.reception.triage import Fresh, Identity, assign_cases, by_epoch
 from tryggport.wire import kinds
 from tryggport.wire.event import Event, Unreadable
@@ -80,7 +81,7 @@ def to_tell(database: Database, known: Iterable[int]) -> list[Told]:
     """What is in the outbox but for the rows in `known`, oldest first."""
     query = select(outbox).where(outbox.c.id.not_in(list(known))).order_by(outbox.c.id)
     with database.read() as tx:
-        return [_told(tx, row.id, row.case_id, row.outcome) for row in tx.execute(query).all()]
+        return [_told(tx, row) for row in tx.execute(query).all()]
 
 
 def forget_told(database: Database, ids: Iterable[int]) -> None:
@@ -89,22 +90,27 @@ def forget_told(database: Database, ids: Iterable[int]) -> None:
         tx.execute(outbox.delete().where(outbox.c.id.in_(list(ids))))
 
 
-def _told(tx: Connection, outbox_id: int, case_id: int, outcome: int) -> Told:
-    of_case = (events.c.case_id == case_id) & (events.c.state != kinds.STATE_CLEARED)
-    query = select(events.c.gateway, events.c.epoch, events.c.seq, events.c.sha256).where(of_case)
+def _told(tx: Connection, row: Any) -> Told:
+    """`handed_over` speaks of what has been handed over, the other outcomes of all that is in the case."""
+    of_case = (events.c.case_id == row.case_id) & (events.c.gateway == row.gateway)
+    of_case &= events.c.state != kinds.STATE_CLEARED
+    if row.outcome == kinds.OUTCOME_HANDED_OVER:
+        delivered = (deliveries.c.case_id == row.case_id) & (deliveries.c.state == "delivered")
+        of_case &= events.c.id.in_(select(deliveries.c.event_id).where(delivered))
+    query = select(events.c.epoch, events.c.seq, events.c.sha256).where(of_case)
     hashes: dict[bytes, dict[int, bytes]] = {}
-    gateway = ""
-    for row in tx.execute(query.order_by(events.c.id.desc()).limit(MAX_RANGES)):
-        gateway = row.gateway
-        hashes.setdefault(row.epoch, {})[row.seq] = row.sha256
-    return Told(outbox_id, gateway, outcome, hashes)
+    for epoch, seq, sha256 in tx.execute(query.order_by(events.c.id.desc()).limit(MAX_RANGES)):
+        hashes.setdefault(epoch, {})[seq] = sha256
+    return Told(row.id, row.gateway, row.outcome, hashes)
 
 
 def _store(tx: Connection, arrivals: Sequence[Arrival], at_ms: int) -> list[Settled]:
+    gateways = {arrival.gateway for arrival in arrivals}
+    homes, distrusted = placed(tx, gateways), is_revoked(tx, gateways)
     rows: dict[Identity, dict[str, Any]] = {}
     for arrival in arrivals:
         if arrival.identity is not None and arrival.identity not in rows:
-            rows[arrival.identity] = _event_row(arrival, arrival.identity, at_ms)
+            rows[arrival.identity] = _event_row(arrival, arrival.identity, homes, at_ms)
     new = _insert_new(tx, list(rows.values()))
     hashes = {identity: row["sha256"] for identity, row in rows.items()} | _stored_hashes(tx, rows.keys() - new)
     known = ((arrival.identity, _event(arrival)) for arrival in arrivals)
@@ -114,23 +120,27 @@ def _store(tx: Connection, arrivals: Sequence[Arrival], at_ms: int) -> list[Sett
     for arrival in arrivals:
         identity, sha256 = arrival.identity, arrival.item.sha256
         if identity is None:
-            _keep_unreadable(tx, fresh, arrival, sha256, at_ms)
+            _keep_unreadable(tx, fresh, arrival, sha256, homes, at_ms)
         elif (identity, sha256) in outcomes:
             continue
         elif hashes[identity] != sha256:
             outcomes[identity, sha256] = kinds.OUTCOME_CONFLICT
-            _keep_conflict(tx, fresh, arrival, identity, sha256, at_ms)
+            _keep_conflict(tx, fresh, arrival, _identified(arrival, identity, homes, at_ms))
         elif identity not in new:
             outcomes[identity, sha256] = kinds.OUTCOME_DUPLICATE
         else:
             outcomes[identity, sha256] = kinds.OUTCOME_STORED if _event(arrival) else kinds.OUTCOME_RAW
             fresh.append(Fresh(events, rows[identity], _is_alarm(arrival), _event(arrival)))
-    assign_cases(tx, fresh, at_ms)
+    assign_cases(tx, fresh, homes, at_ms)
+    conditions.note(tx, [f.event for f in fresh if f.table is events and f.event is not None], at_ms)
     for table in (conflicts, unreadable):
         kept = [f.row for f in fresh if f.table is table]
         if kept:
             tx.execute(insert(table), kept)
-    return [Settled(identity, sha256, outcome) for (identity, sha256), outcome in outcomes.items()]
+    return [
+        Settled(identity, sha256, kinds.OUTCOME_QUARANTINED if identity[0] in distrusted else outcome)
+        for (identity, sha256), outcome in outcomes.items()
+    ]
 
 
 def _insert_new(tx: Connection, rows: list[dict[str, Any]]) -> set[Identity]:
@@ -156,9 +166,9 @@ def _event(arrival: Arrival) -> Event | None:
     return arrival.item if isinstance(arrival.item, Event) else None
 
 
-def _event_row(arrival: Arrival, identity: Identity, at_ms: int) -> dict[str, Any]:
+def _event_row(arrival: Arrival, identity: Identity, homes: Mapping[str, Placed], at_ms: int) -> dict[str, Any]:
     event = _event(arrival)
-    return _identified(arrival, identity, at_ms) | {
+    return _identified(arrival, identity, homes, at_ms) | {
         "alarm": _is_alarm(arrival),
         "kind": event and event.kind,
         "state": event and event.state,
@@ -167,16 +177,15 @@ def _event_row(arrival: Arrival, identity: Identity, at_ms: int) -> dict[str, An
     }
 
 
-def _keep_conflict(
-    tx: Connection, fresh: list[Fresh], arrival: Arrival, identity: Identity, sha256: bytes, at_ms: int
+def _keep_conflict(tx: Connection, fresh: list[Fresh], arrival: Arrival, row: dict[str, Any]) -> None:
+    same = [conflicts.c[name] == row[name] for name in ("gateway", "epoch", "seq", "sha256")]
+    if not tx.execute(select(conflicts.c.id).where(*same)).first():
+        fresh.append(Fresh(conflicts, row, _is_alarm(arrival), _event(arrival)))
+
+
+def _keep_unreadable(
+    tx: Connection, fresh: list[Fresh], arrival: Arrival, sha256: bytes, homes: Mapping[str, Placed], at_ms: int
 ) -> None:
-    gateway, epoch, seq = identity
-    same = (conflicts.c.gateway == gateway) & (conflicts.c.epoch == epoch) & (conflicts.c.seq == seq)
-    if not tx.execute(select(conflicts.c.id).where(same, conflicts.c.sha256 == sha256)).first():
-        fresh.append(Fresh(conflicts, _identified(arrival, identity, at_ms), _is_alarm(arrival), _event(arrival)))
-
-
-def _keep_unreadable(tx: Connection, fresh: list[Fresh], arrival: Arrival, sha256: bytes, at_ms: int) -> None:
     """A gateway goes on sending what it gets no receipt for: one row, and how often it came."""
     item = arrival.item
     for f in fresh:
@@ -195,11 +204,12 @@ def _keep_unreadable(tx: Connection, fresh: list[Fresh], arrival: Arrival, sha25
         "copies": 1,
         "received_ms": at_ms,
         "case_id": None,
+        "municipality_id": _owner(arrival, homes),
     }
     fresh.append(Fresh(unreadable, row, arrival.alarm, None))
 
 
-def _identified(arrival: Arrival, identity: Identity, at_ms: int) -> dict[str, Any]:
+def _identified(arrival: Arrival, identity: Identity, homes: Mapping[str, Placed], at_ms: int) -> dict[str, Any]:
     gateway, epoch, seq = identity
     return {
         "gateway": gateway,
@@ -209,7 +219,14 @@ def _identified(arrival: Arrival, identity: Identity, at_ms: int) -> dict[str, A
         "encoded": arrival.item.encoded,
         "received_ms": at_ms,
         "case_id": None,
+        "municipality_id": _owner(arrival, homes),
     }
+
+
+def _owner(arrival: Arrival, homes: Mapping[str, Placed]) -> int | None:
+    """The municipality that the gateway serves when the event arrives; it may read it for ever, no other may."""
+    where = homes.get(arrival.gateway)
+    return where.municipality_id if where else None
 
 
 def _is_alarm(arrival: Arrival) -> bool:

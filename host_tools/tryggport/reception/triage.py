@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Table, bindparam, insert, select, text, update
+from sqlalchemy.dialects import postgresql, sqlite
 
 from tryggport.reception import cases as case_book
+from tryggport.reception import grace, ledger
+from tryggport.reception.installations import CANARY, Placed
 from tryggport.reception.schema import CLOSED, NEW, audit, cases, conflicts, events
 from tryggport.wire import kinds
 from tryggport.wire.event import Event
@@ -49,9 +52,9 @@ class Fresh:
         return f"{name}, other bytes under the same number" if self.table is conflicts else name
 
 
-def assign_cases(tx: Connection, fresh: Sequence[Fresh], at_ms: int) -> None:
-    """Sets `case_id` in the rows of alarms, opens cases and writes their history."""
-    alarms = [f for f in fresh if f.alarm]
+def assign_cases(tx: Connection, fresh: Sequence[Fresh], homes: Mapping[str, Placed], at_ms: int) -> None:
+    """Sets `case_id` in the rows of alarms, opens cases and writes their history. `homes`: where their gateways are."""
+    alarms = [f for f in fresh if f.alarm and f.row["gateway"] != CANARY]
     if not alarms:
         return
     raised = [f for f in alarms if f.raises]
@@ -59,11 +62,15 @@ def assign_cases(tx: Connection, fresh: Sequence[Fresh], at_ms: int) -> None:
     referred = _cases_referred_to(tx, later)
     here = {identity for f in raised if (identity := _identity(f))}
     orphans = [f for f in later if not f.clears and _ref(f) not in referred and _ref(f) not in here]
-    _open_or_join(tx, raised + orphans, at_ms)
+    answered = _open_or_join(tx, raised + orphans, homes, at_ms)
     referred |= {identity: f.row["case_id"] for f in raised if (identity := _identity(f))}
-    _follow(tx, [f for f in later if f not in orphans], referred, at_ms)
+    cancelled = _follow(tx, [f for f in later if f not in orphans], referred, at_ms)
     _write_case_ids(tx, [f.row for f in alarms if f.table is events and f.row["case_id"] is not None])
-    _adopt_loose_clears(tx, raised, at_ms)
+    cancelled |= _adopt_loose_clears(tx, raised, at_ms)
+    if cancelled:
+        grace.close_cancelled(tx, cancelled, at_ms)
+    for case_id, status in answered.items():
+        case_book.tell(tx, case_id, case_book.OUTCOME_OF[status])  # somebody has it: the home may know (TP-WIR-016)
 
 
 def by_epoch(identities: Iterable[Identity]) -> Iterator[tuple[str, bytes, ColumnElement[bool]]]:
@@ -84,29 +91,73 @@ def _write_case_ids(tx: Connection, rows: Sequence[dict[str, Any]]) -> None:
         tx.execute(update(events).where(of_event).values(case_id=bindparam("c")), values)
 
 
-def _open_or_join(tx: Connection, raising: Sequence[Fresh], at_ms: int) -> None:
-    wanted = {(f.row["gateway"], f.test) for f in raising}
-    if not wanted:
-        return
-    is_open = cases.c.gateway.in_({gateway for gateway, _ in wanted}) & (cases.c.status != CLOSED)
-    found = {(row.gateway, row.test): row for row in tx.execute(select(cases).where(is_open))}
-    case_ids = {key: row.id for key, row in found.items()}
-    missing = sorted(wanted - case_ids.keys())
-    if missing:
-        rows = [{"gateway": g, "test": test, "status": NEW, "opened_ms": at_ms} for g, test in missing]
-        made = tx.execute(insert(cases).returning(cases.c.id, sort_by_parameter_order=True), rows)
-        case_ids |= dict(zip(missing, made.scalars(), strict=True))
-    history = []
+def _open_or_join(tx: Connection, raising: Sequence[Fresh], homes: Mapping[str, Placed], at_ms: int) -> dict[int, str]:
+    """Gives each alarm its case; returns the status of those that somebody has already."""
+    wanted: dict[tuple[str, bool], list[Fresh]] = {}
     for f in raising:
-        case_id = f.row["case_id"] = case_ids[f.row["gateway"], f.test]
-        history.append({"case_id": case_id, "at_ms": at_ms, "who": f.row["gateway"], "what": f.what})
+        where = homes.get(f.row["gateway"])
+        wanted.setdefault((where.home_key if where else f.row["gateway"], f.test), []).append(f)
+    if not wanted:
+        return {}
+    found = _open_cases(tx, wanted)
+    missing = sorted(wanted.keys() - found.keys())
+    if missing:
+        _open(tx, [_new_case(key, wanted[key], homes, at_ms) for key in missing])
+    every = found | (_open_cases(tx, missing) if missing else {})
+    history = []
+    for key, alarms in wanted.items():
+        case = every[key]
+        if case.present_ms is not None and key in found and grace.hold_until(map(_holdable, alarms), at_ms) is None:
+            grace.present(tx, case.id, "another alarm joined it", at_ms)
+        for f in alarms:
+            f.row["case_id"] = case.id
+            history.append(_history(case, f, at_ms))
     tx.execute(insert(audit), history)
-    for key in wanted & found.keys():
-        case_book.tell(tx, found[key].id, found[key].status)  # somebody has the case: the home may know (TP-WIR-016)
+    return {every[key].id: every[key].status for key in wanted if every[key].status in case_book.ANSWERED}
 
 
-def _follow(tx: Connection, later: Sequence[Fresh], referred: dict[Identity, int], at_ms: int) -> None:
-    """Updates and cancels go with the alarm they refer to."""
+def _open_cases(tx: Connection, keys: Collection[tuple[str, bool]]) -> dict[tuple[str, bool], Any]:
+    is_open = cases.c.home_key.in_({home_key for home_key, _ in keys}) & (cases.c.status != CLOSED)
+    return {(row.home_key, row.test): row for row in tx.execute(select(cases).where(is_open))}
+
+
+def _open(tx: Connection, rows: list[dict[str, Any]]) -> None:
+    """Opens cases; where another worker has just opened the same one, that one stands."""
+    upsert = postgresql.insert(cases) if tx.dialect.name == "postgresql" else sqlite.insert(cases)
+    columns = [cases.c.home_key, cases.c.test]
+    tx.execute(upsert.on_conflict_do_nothing(index_elements=columns, index_where=text("status != 'closed'")), rows)
+
+
+def _new_case(
+    key: tuple[str, bool], alarms: Sequence[Fresh], homes: Mapping[str, Placed], at_ms: int
+) -> dict[str, Any]:
+    home_key, test = key
+    gateway = alarms[0].row["gateway"]
+    where = homes.get(gateway)
+    return {
+        "gateway": gateway,
+        "test": test,
+        "status": NEW,
+        "opened_ms": at_ms,
+        "home_key": home_key,
+        "municipality_id": where and where.municipality_id,
+        "installation_id": where and where.installation_id,
+        "present_ms": grace.hold_until(map(_holdable, alarms), at_ms),
+    }
+
+
+def _history(case: Any, f: Fresh, at_ms: int) -> dict[str, Any]:
+    row = {"case_id": case.id, "at_ms": at_ms, "who": f.row["gateway"], "what": f.what}
+    return row | {"municipality_id": case.municipality_id}
+
+
+def _holdable(f: Fresh) -> Event | None:
+    return f.event if f.table is events else None
+
+
+def _follow(tx: Connection, later: Sequence[Fresh], referred: dict[Identity, int], at_ms: int) -> set[int]:
+    """Updates and cancels go with the alarm they refer to; returns the cases that were cancelled."""
+    cancelled = set()
     for f in later:
         case_id = referred.get(_ref(f))
         if case_id is None:
@@ -114,15 +165,20 @@ def _follow(tx: Connection, later: Sequence[Fresh], referred: dict[Identity, int
         f.row["case_id"] = case_id
         if f.clears:
             case_book.cancel(tx, case_id, f.row["gateway"], at_ms)
+            cancelled.add(case_id)
         else:
-            case_book.record(tx, case_id, at_ms, f.row["gateway"], f"{f.what} updated")
+            ledger.record(tx, f.row["gateway"], f"{f.what} updated", case_id=case_id, at_ms=at_ms)
+            if f.event is not None and f.event.data.get(kinds.DATA_VERDICT) == kinds.VERDICT_LONG_LIE:
+                grace.present(tx, case_id, "still on the floor", at_ms)
+    return cancelled
 
 
-def _adopt_loose_clears(tx: Connection, raised: Sequence[Fresh], at_ms: int) -> None:
-    """A cancel overtakes its alarm when the alarm's first publication was lost."""
+def _adopt_loose_clears(tx: Connection, raised: Sequence[Fresh], at_ms: int) -> set[int]:
+    """A cancel overtakes its alarm when the alarm's first publication was lost; returns the cases that were cancelled."""
     alarms = {identity: f for f in raised if (identity := _identity(f))}
+    cancelled: set[int] = set()
     if not alarms:
-        return
+        return cancelled
     columns = select(events.c.id, events.c.gateway, events.c.epoch, events.c.ref)
     gateways = {gateway for gateway, _, _ in alarms}
     for row in tx.execute(columns.where(LOOSE_CLEARS, events.c.gateway.in_(gateways))).all():
@@ -130,6 +186,8 @@ def _adopt_loose_clears(tx: Connection, raised: Sequence[Fresh], at_ms: int) -> 
         if alarm is not None:
             tx.execute(update(events).where(events.c.id == row.id).values(case_id=alarm.row["case_id"]))
             case_book.cancel(tx, alarm.row["case_id"], row.gateway, at_ms)
+            cancelled.add(alarm.row["case_id"])
+    return cancelled
 
 
 def _cases_referred_to(tx: Connection, later: Sequence[Fresh]) -> dict[Identity, int]:

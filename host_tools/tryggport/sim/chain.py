@@ -14,7 +14,8 @@ from tryggport import pki
 from tryggport.board import VirtualBoard
 from tryggport.board.host import Event
 from tryggport.devices import boards, image
-from tryggport.devices.provision import Placement, provision
+from tryggport.devices.configuration import Placement
+from tryggport.devices.provision import provision
 from tryggport.errors import TryggError
 from tryggport.reception.service import Reception
 from tryggport.sim import broker as brokers

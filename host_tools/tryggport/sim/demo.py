@@ -17,6 +17,7 @@ from rich.console import Console
 
 from tryggport.errors import TryggError
 from tryggport.reception import cases, open_database, views
+from tryggport.reception.tenants import centre
 from tryggport.sim import movement
 from tryggport.sim.chain import Chain
 from tryggport.sim.timeline import Moment, now_ms
@@ -172,7 +173,7 @@ def _count(chain: Chain, seq: int, began: float) -> tuple[int, int, int]:
         if getattr(item, "kind", None) == kinds.FALL and item.state == kinds.STATE_RAISED
     }
     with contextlib.closing(open_database(chain.database_url)) as database:
-        rows = [row for row in views.list_events(database) if (row["kind"], row["state"]) == ("fall", "raised")]
+        rows = [row for row in views.list_events(centre(database)) if (row["kind"], row["state"]) == ("fall", "raised")]
     settled = {m.detail["seq"] for m in moments if (m.source, m.name) == ("gateway", "settle.end")}
     return len(verified), len(rows), int(seq in settled)
 
@@ -189,12 +190,12 @@ def _expect(chain: Chain, source: str, name: str, since: float, began: float | N
 
 def _take(chain: Chain, console: Console) -> None:
     with contextlib.closing(open_database(chain.database_url)) as database:
-        waiting = [case for case in cases.list_cases(database, closed=False) if case["status"] == "new"]
+        waiting = [case for case in views.list_cases(centre(database), closed=False) if case["status"] == "new"]
         if not waiting:
             console.print(f"{'':12}  hand       no case waits")
             return
         case = waiting[-1]["id"]
-        cases.take(database, case, OPERATOR)
+        cases.take(centre(database), case, OPERATOR)
     chain.timeline.add("hand", f"{OPERATOR} takes case {case}")
 
 

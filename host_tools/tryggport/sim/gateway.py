@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -41,17 +42,26 @@ from tryggport.wire.status import Status
 CONNECT_TIMEOUT_S = 10
 
 
-class Gateway:
-    """A provisioned gateway of `pki_dir`; its keys live in memory. `seq` counts from 0 in an epoch of its own."""
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The two keys of a gateway."""
 
-    def __init__(self, pki_dir: Path, gateway_id: str) -> None:
+    tls: ec.EllipticCurvePrivateKey
+    sign: ec.EllipticCurvePrivateKey
+
+
+class Gateway:
+    """A provisioned gateway of `pki_dir`, with fresh keys unless it is given some. `seq` counts from 0 in an epoch of its own."""
+
+    def __init__(self, pki_dir: Path, gateway_id: str, keys: Keys | None = None) -> None:
         self.id = gateway_id
         self.pki_dir = pki_dir
         self.epoch = os.urandom(8)
         self.next_seq = 0
         self.connects = 0
-        self.tls_key = ec.generate_private_key(ec.SECP256R1())
-        self.key = SigningKey(ec.generate_private_key(ec.SECP256R1()))
+        keys = keys or Keys(ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1()))
+        self.tls_key = keys.tls
+        self.key = SigningKey(keys.sign)
         requests = (csr(self.tls_key, gateway_id), csr(self.key.private, gateway_id))
         self.certificates = pki.issue_device(pki_dir, *requests, gateway_id)
         self.receipts: queue.Queue[Receipt] = queue.Queue()

@@ -38,6 +38,7 @@ FAULT_CONFLICT = 5
 FAULT_QUARANTINED = 6
 FAULT_EVIDENCE_CUT = 7
 FAULT_UNREADABLE = 8
+FAULT_CHANGE_RETURNED = 9
 FAULT_PATH = 12
 VERDICT_RECOVERED = 1
 VERDICT_LONG_LIE = 2
@@ -55,6 +56,8 @@ DATA_FIRMWARE = 11
 DATA_ALARMS = 12
 DATA_OLD_UTC_MS = 13
 DATA_PATH = 16
+SENSOR_FAULT_SILENT = 32
+SENSOR_FAULT_BATTERY_LOW = 33
 
 
 @dataclass(frozen=True)
@@ -94,8 +97,8 @@ KINDS = {
     16: Kind(16, "boot", False, 0, ("IN", 45, 96), None, "", "Gateway started", "Porten startet"),
     17: Kind(17, "clock", False, 0, ("IN", 45, 62), None, "", "Clock set", "Klokken er stilt"),
     18: Kind(18, "drop", False, 2, ("IN", 45, 79), None, "", "Events lost: journal full", "Hendelser gikk tapt: journalen er full"),
-    19: Kind(19, "fault", False, 2, ("IN", 45, 67), ("IN", 45, 94), "", "Gateway fault", "Feil på porten"),
-    20: Kind(20, "mains", False, 2, ("IN", 41, 85), ("IN", 41, 86), "1.19", "Mains power lost", "Strømbrudd"),
+    19: Kind(19, "fault", False, 2, ("IN", 45, 67), ("RE", 45, 94), "", "Gateway fault", "Feil på porten"),
+    20: Kind(20, "mains", False, 2, ("IN", 41, 85), ("RE", 41, 86), "1.19", "Mains power lost", "Strømbrudd"),
     22: Kind(22, "path", False, 0, ("IN", 45, 62), None, "", "Path tested", "Sambandsvei prøvd"),
 }
 OUTCOMES = {0: "stored", 1: "duplicate", 2: "conflict", 3: "raw", 4: "quarantined", 5: "retry_later", 6: "handed_over", 7: "taken", 8: "closed"}

@@ -9,7 +9,9 @@ ALARM = "alarm"
 EVENT = "event"
 STATUS = "status"
 RECEIPT = "receipt"
-UP = (ALARM, EVENT, STATUS)
+COMMAND = "command"
+RESULT = "result"
+UP = (ALARM, EVENT, STATUS, RESULT)
 GATEWAY_ID = re.compile(r"[a-z0-9-]{4,24}\Z")
 _TOPIC = re.compile(r"trygg/1/([a-z0-9-]{4,24})/([a-z]+)\Z")
 

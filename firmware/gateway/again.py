@@ -1,0 +1,70 @@
+"""Events that are sent once more. What is queued is ranges of seqs; each event is read from the journal when its turn comes
+(TP-CMD-012). The journal's settled marks stay as they are.
+
+In memory from a `resend` on until its last event has been receipted.
+"""
+
+from time import ticks_add, ticks_diff, ticks_ms
+
+from micropython import const
+
+from gateway import cbor
+from gateway.kinds import KINDS
+
+_GIVE_UP_MS = const(600_000)  # TP-BND-026
+_BATCH_BYTES = const(1200)
+_MAX_IN_FLIGHT = const(64)  # TP-BND-013
+
+
+class Again:
+    """What is to be sent again. `runs`: [[first, last], …] without a receipt yet."""
+
+    def __init__(self, uplink):
+        self._uplink = uplink
+        self.runs = []
+        self.until = 0
+
+    def add(self, runs):
+        self.runs = self.runs + runs
+        self.until = ticks_add(ticks_ms(), _GIVE_UP_MS)
+
+    def batch(self, journal, in_flight):
+        """(class, [(seq, payload)]) for one envelope: of one class and one epoch (TP-WIR-009), at most what may be in flight."""
+        room = _MAX_IN_FLIGHT - len(in_flight)
+        batch = []
+        size = 3
+        before = None
+        if ticks_diff(ticks_ms(), self.until) > 0:
+            self._set([])
+        for seq in self._waiting(in_flight):
+            payload = journal.read(seq)
+            if payload is None:
+                self.settled(seq, seq)
+                continue
+            event = cbor.decode(payload)
+            size += len(payload)
+            which = event[8] in KINDS and KINDS[event[8]][1], event[2]
+            if len(batch) >= room or (batch and (which != before or size > _BATCH_BYTES)):
+                break
+            before = which
+            batch.append((seq, payload))
+        return before and before[0], batch
+
+    def _waiting(self, in_flight):
+        for first, last in list(self.runs):
+            for seq in range(first, last + 1):
+                if seq not in in_flight:
+                    yield seq
+
+    def settled(self, first, last):
+        """A receipt has come for first…last; True when some of them were sent again."""
+        before = self.runs
+        self._set(
+            [run for a, b in before for run in ([a, min(b, first - 1)], [max(a, last + 1), b]) if run[0] <= run[1]]
+        )
+        return self.runs != before
+
+    def _set(self, runs):
+        self.runs = runs
+        if not runs:
+            self._uplink.again = None

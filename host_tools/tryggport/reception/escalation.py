@@ -1,0 +1,317 @@
+"""Escalation: whom a case goes to, in the municipality's order, until a named person has taken it (TP-REC-006 to TP-REC-009).
+
+    step 0 ──undelivered for 60 s, or refused──> step 1 ──delivered, but not taken within its wait──> step 2 ──> …
+
+All of it stands in the database: a restart goes on where it was. A step begins once for a case (primary key), an alarm goes to it
+under one ref however often it is tried. The home hears `handed_over` when a receiver has the alarm, and `taken` never from here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Row, delete, exists, insert, select, update
+
+from tryggport.errors import TryggError
+from tryggport.reception import cases as case_book
+from tryggport.reception import grace, ledger
+from tryggport.reception.channels import DELIVERED, REFUSED, UNDELIVERED, Channel, Delivery, Notice
+from tryggport.reception.database import Database
+from tryggport.reception.schema import (
+    CLOSED,
+    NEW,
+    cases,
+    deliveries,
+    escalations,
+    events,
+    installations,
+    municipalities,
+    steps,
+)  # fmt: skip
+from tryggport.reception.tenants import Scope, municipality_id
+from tryggport.wire import kinds
+from tryggport.wire.event import Event
+from tryggport.wire.fields import PayloadError
+
+UNDELIVERED_MS = 60_000  # TP-BND-060: the next step begins
+RETRY_MS = 10_000  # TP-BND-061: an attempt that failed is repeated
+AT_ONCE = 8  # TP-BND-062: attempts under way
+CLAIM_MS = 30_000  # TP-BND-069: what an attempt may last before another worker makes it
+WAITING = "waiting"
+KINDS = ("scaip", "webhook", "console")
+WHO = "reception"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One receiver in a municipality's list. `wait_ms`: how long after delivery somebody may take to take the case."""
+
+    kind: str
+    name: str
+    target: str = ""
+    wait_ms: int = 60_000
+    secret_file: str | None = None
+
+
+CONSOLE = (Step("console", "console"),)  # where a municipality has named nobody
+
+
+def steps_of(tx: Connection, owner: int | None) -> Sequence[Step]:
+    """The list of a municipality, or the console."""
+    columns = (steps.c.kind, steps.c.name, steps.c.target, steps.c.wait_ms, steps.c.secret_file)
+    found = tx.execute(select(*columns).where(steps.c.municipality_id == owner).order_by(steps.c.position))
+    return [Step(*row) for row in found] or CONSOLE
+
+
+def set_steps(scope: Scope, municipality: str, wanted: Sequence[Step], by: str) -> None:
+    """Cases of the municipality go through this list from now on. Raises TryggError."""
+    for step in wanted:
+        if step.kind not in KINDS:
+            raise TryggError(f"There is no way {step.kind!r}.", f"One of: {', '.join(KINDS)}", usage=True)
+        if step.wait_ms <= 0 or not step.name.strip() or (step.kind != "console" and not step.target):
+            raise TryggError(f"The step {step.name!r} lacks a name, a target or a wait above 0.", usage=True)
+    with scope.database.write() as tx:
+        owner = municipality_id(tx, municipality)
+        if scope.municipality_id not in (None, owner):
+            raise TryggError(f"There is no municipality {municipality}.")
+        before = ", ".join(step.name for step in steps_of(tx, owner))
+        tx.execute(delete(steps).where(steps.c.municipality_id == owner))
+        for position, step in enumerate(wanted):
+            values = {name: getattr(step, name) for name in ("kind", "name", "target", "wait_ms", "secret_file")}
+            tx.execute(insert(steps).values(municipality_id=owner, position=position, **values))
+        after = ", ".join(step.name for step in wanted)
+        ledger.record(tx, by, "escalation list", before=before, after=after, municipality_id=owner)
+
+
+def next_step(listed: Sequence[Step], begun: Sequence[Any], now_ms: int, undelivered_ms: int) -> int | None:
+    """The position to begin now, len(listed) when the list has come to its end, None to wait. `begun`: rows in order."""
+    if not begun:
+        return 0
+    last = begun[-1]
+    if last.refused:
+        due = True
+    elif last.delivered_ms is None:
+        due = now_ms >= last.started_ms + undelivered_ms
+    else:
+        wait_ms = listed[last.position].wait_ms if last.position < len(listed) else undelivered_ms
+        due = now_ms >= last.delivered_ms + wait_ms
+    return min(last.position + 1, len(listed)) if due else None
+
+
+class Escalation:
+    """`tick` begins what is due and starts attempts in threads of its own; `settle` waits for those under way.
+
+    `channel_of` makes the channel of a step; it may raise TryggError, which counts as an attempt that failed.
+    """
+
+    def __init__(
+        self, database: Database, channel_of: Callable[[Step], Channel], clock_ms: Callable[[], int],
+        undelivered_ms: int = UNDELIVERED_MS, retry_ms: int = RETRY_MS,
+    ) -> None:  # fmt: skip
+        self._database = database
+        self._channel_of = channel_of
+        self._clock_ms = clock_ms
+        self._undelivered_ms = undelivered_ms
+        self._retry_ms = retry_ms
+        self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="escalation")
+        self._under_way: dict[int, Future[None]] = {}
+        self._lock = threading.Lock()
+
+    def tick(self) -> None:
+        """Raises TryggError when the database fails."""
+        now_ms = self._clock_ms()
+        with self._database.read() as tx:
+            idle = not tx.execute(select(cases.c.id).where(_goes_on(now_ms)).limit(1)).first()
+        if idle:
+            return
+        with self._database.write() as tx:
+            self._advance(tx, now_ms)
+            self._queue_alarms(tx, now_ms)
+            jobs = [(row.id, *_job(tx, row)) for row in self._due(tx, now_ms) if _claim(tx, row, now_ms)]
+        for delivery_id, step, notice in jobs:
+            with self._lock:
+                self._under_way[delivery_id] = self._pool.submit(self._attempt, delivery_id, step, notice)
+
+    def settle(self) -> None:
+        """Returns when no attempt is under way. Raises TryggError when the database failed in one."""
+        while self._under_way:
+            with self._lock:
+                waiting = list(self._under_way.items())
+            for delivery_id, future in waiting:
+                future.result()
+                with self._lock:
+                    self._under_way.pop(delivery_id, None)
+
+    def close(self) -> None:
+        """Begins nothing more; what is under way ends by its own time-out."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def _advance(self, tx: Connection, now_ms: int) -> None:
+        waiting = (cases.c.status == NEW) & cases.c.test.is_(False) & grace.presented(now_ms)
+        lists: dict[int | None, Sequence[Step]] = {}
+        for case in tx.execute(select(cases).where(waiting).order_by(cases.c.id)).all():
+            listed = lists.setdefault(case.municipality_id, steps_of(tx, case.municipality_id))
+            begun = tx.execute(_begun(case.id)).all()
+            position = next_step(listed, begun, now_ms, self._undelivered_ms)
+            if position is None:
+                continue
+            if position < len(listed):
+                values = {"case_id": case.id, "position": position, "name": listed[position].name, "started_ms": now_ms}
+                tx.execute(insert(escalations).values(values))
+                ledger.record(tx, WHO, f"goes to {listed[position].name}", case_id=case.id, at_ms=now_ms)
+            elif case.unanswered_ms is None:
+                tx.execute(update(cases).where(cases.c.id == case.id).values(unanswered_ms=now_ms))
+                ledger.record(tx, WHO, "nobody has taken it, and nobody is left to tell", case_id=case.id, at_ms=now_ms)
+
+    def _queue_alarms(self, tx: Connection, now_ms: int) -> None:
+        """Each alarm of an open case goes to every receiver that has the case, or that is being tried while none has it."""
+        for case in tx.execute(select(cases).where(_goes_on(now_ms))).all():
+            begun = tx.execute(_begun(case.id)).all()
+            has_it = [step.position for step in begun if step.delivered_ms is not None]
+            tried = [step.position for step in begun if not step.refused]
+            refs = _refs(tx, case)
+            sent = (deliveries.c.case_id == case.id) & deliveries.c.ref.in_([ref for ref, _ in refs])
+            there = {
+                (position, ref)
+                for position, ref in tx.execute(select(deliveries.c.position, deliveries.c.ref).where(sent))
+            }
+            for position in _receivers(case, has_it, tried):
+                rows = [
+                    {"case_id": case.id, "position": position, "ref": ref, "event_id": event_id, "state": WAITING,
+                     "attempts": 0, "next_try_ms": now_ms}
+                    for ref, event_id in refs if (position, ref) not in there
+                ]  # fmt: skip
+                if rows:
+                    tx.execute(insert(deliveries), rows)
+
+    def _due(self, tx: Connection, now_ms: int) -> list[Row[Any]]:
+        """Deliveries to try now: of each case and receiver the oldest that waits, while the case goes on."""
+        earlier = deliveries.alias()
+        is_first = ~exists().where(
+            earlier.c.case_id == deliveries.c.case_id, earlier.c.position == deliveries.c.position,
+            earlier.c.id < deliveries.c.id, earlier.c.state == WAITING,
+        )  # fmt: skip
+        due = (deliveries.c.state == WAITING) & (deliveries.c.next_try_ms <= now_ms) & is_first
+        query = select(deliveries).join(cases, cases.c.id == deliveries.c.case_id).where(due, _goes_on(now_ms))
+        found = []
+        for row in tx.execute(query.order_by(deliveries.c.id)).all():
+            begun = tx.execute(_begun(row.case_id)).all()
+            case = tx.execute(select(cases).where(cases.c.id == row.case_id)).one()
+            has_it = [step.position for step in begun if step.delivered_ms is not None]
+            wanted = _receivers(case, has_it, [step.position for step in begun if not step.refused])
+            with self._lock:
+                future = self._under_way.get(row.id)
+                if row.position in wanted and (future is None or future.done()):
+                    found.append(row)
+        return found
+
+    def _attempt(self, delivery_id: int, step: Step | None, notice: Notice) -> None:
+        try:
+            done = Delivery(UNDELIVERED, "not in the list any more") if step is None else self._try(step, notice)
+        except TryggError as e:
+            done = Delivery(UNDELIVERED, e.message)
+        except Exception as e:  # a fault in one channel must not keep alarms from the next one
+            done = Delivery(UNDELIVERED, f"fault in this program: {e!r}")
+        now_ms = self._clock_ms()
+        with self._database.write() as tx:
+            _note(tx, delivery_id, done, now_ms, self._retry_ms)
+
+    def _try(self, step: Step, notice: Notice) -> Delivery:
+        return self._channel_of(step).deliver(notice)
+
+
+def _claim(tx: Connection, row: Any, now_ms: int) -> bool:
+    """Whether the attempt is ours: another worker leaves it alone until the claim has run out."""
+    this = (deliveries.c.id == row.id) & (deliveries.c.next_try_ms == row.next_try_ms)
+    return tx.execute(update(deliveries).where(this).values(next_try_ms=now_ms + CLAIM_MS)).rowcount == 1
+
+
+def _goes_on(now_ms: int) -> ColumnElement[bool]:
+    return (cases.c.status != CLOSED) & cases.c.test.is_(False) & grace.presented(now_ms)
+
+
+def _begun(case_id: int) -> Any:
+    return select(escalations).where(escalations.c.case_id == case_id).order_by(escalations.c.position)
+
+
+def _receivers(case: Any, has_it: Sequence[int], tried: Sequence[int]) -> Sequence[int]:
+    """Once somebody has the case, the receivers that hear of it are those that have it, and the one whose turn it is."""
+    if case.status != NEW:
+        return has_it
+    return sorted({*has_it, *tried[-1:]}) if has_it else tried
+
+
+def _refs(tx: Connection, case: Any) -> list[tuple[str, int | None]]:
+    """(ref, row) of each alarm in the case, oldest first; one that stands for the case where no event can be named."""
+    columns = (events.c.id, events.c.gateway, events.c.epoch, events.c.seq)
+    found = tx.execute(select(*columns).where(events.c.case_id == case.id).order_by(events.c.id))
+    refs: list[tuple[str, int | None]] = [(_ref(gw, epoch.hex(), seq), row_id) for row_id, gw, epoch, seq in found]
+    return refs or [(_ref("case", case.id, case.opened_ms), None)]
+
+
+def _ref(*names: object) -> str:
+    return hashlib.sha256("/".join(map(str, names)).encode()).hexdigest()[:16]
+
+
+def _job(tx: Connection, row: Any) -> tuple[Step | None, Notice]:
+    """The step and the notice of a delivery; no step when the list has become shorter since."""
+    columns = (cases, installations.c.home, installations.c.cid, installations.c.call_back)
+    query = select(*columns, municipalities.c.name.label("municipality"))
+    query = query.join(installations, installations.c.id == cases.c.installation_id, isouter=True)
+    query = query.join(municipalities, municipalities.c.id == cases.c.municipality_id, isouter=True)
+    case = tx.execute(query.where(cases.c.id == row.case_id)).one()
+    listed = steps_of(tx, case.municipality_id)
+    event = None
+    received_ms, kind, state = case.opened_ms, "outage" if case.about else "unreadable", "raised"
+    if row.event_id is not None:
+        stored = tx.execute(select(events).where(events.c.id == row.event_id)).one()
+        received_ms, kind = stored.received_ms, case_book.kind_name(stored.kind)
+        state = kinds.STATES.get(stored.state, "raised")
+        event = _readable(stored.encoded)
+    notice = Notice(
+        row.ref, case.id, case.municipality_id, case.municipality, case.home, case.gateway, case.cid, case.call_back,
+        kind, state, received_ms, case.about, event,
+    )  # fmt: skip
+    return (listed[row.position] if row.position < len(listed) else None), notice
+
+
+def _readable(encoded: bytes) -> Event | None:
+    try:
+        return Event.from_bytes(encoded)
+    except PayloadError:
+        return None
+
+
+def _note(tx: Connection, delivery_id: int, done: Delivery, now_ms: int, retry_ms: int) -> None:
+    """What came of an attempt; of one that another worker has ended already, nothing."""
+    this = (deliveries.c.id == delivery_id) & (deliveries.c.state == WAITING)
+    ended = done.outcome in (DELIVERED, REFUSED)
+    values: dict[str, Any] = {"attempts": deliveries.c.attempts + 1, "detail": done.detail[:200]}
+    values |= {"state": done.outcome, "ended_ms": now_ms} if ended else {"next_try_ms": now_ms + retry_ms}
+    if not tx.execute(update(deliveries).where(this).values(values)).rowcount or not ended:
+        return
+    row = tx.execute(select(deliveries).where(deliveries.c.id == delivery_id)).one()
+    step = (escalations.c.case_id == row.case_id) & (escalations.c.position == row.position)
+    name = tx.execute(select(escalations.c.name).where(step)).scalar_one()
+    if done.outcome == REFUSED:
+        if not _has_any(tx, row):
+            tx.execute(update(escalations).where(step).values(refused=True))
+        ledger.record(tx, WHO, f"{name} refuses it: {done.detail}", case_id=row.case_id, at_ms=now_ms)
+        return
+    tx.execute(update(escalations).where(step, escalations.c.delivered_ms.is_(None)).values(delivered_ms=now_ms))
+    first = (cases.c.id == row.case_id) & cases.c.handed_over_ms.is_(None)
+    tx.execute(update(cases).where(first).values(handed_over_ms=now_ms))
+    ledger.record(tx, WHO, f"handed over to {name}: {done.detail}", case_id=row.case_id, at_ms=now_ms)
+    if tx.execute(select(cases.c.status).where(cases.c.id == row.case_id)).scalar() == NEW:
+        case_book.tell(tx, row.case_id, kinds.OUTCOME_HANDED_OVER)
+
+
+def _has_any(tx: Connection, row: Any) -> bool:
+    """Whether this receiver has another alarm of the case."""
+    others = (deliveries.c.case_id == row.case_id) & (deliveries.c.position == row.position)
+    return tx.execute(select(deliveries.c.id).where(others, deliveries.c.state == DELIVERED)).first() is not None

@@ -1,0 +1,209 @@
+"""What goes to a centre by SCAIP beside the alarms of cases (those: scaip_step.py): faults of the house, and heartbeats.
+
+`SqlDeliveries` is the channel's store in the reception's database. `Bridge` watches the database and gives the channel what is new.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Connection,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    Row,
+    String,
+    Table,
+    Text,
+    insert,
+    select,
+    text,
+    update,
+)
+
+from tryggport.errors import TryggError
+from tryggport.reception.database import Database
+from tryggport.reception.ledger import now_ms
+from tryggport.reception.schema import ID, events, installations, metadata, statuses, steps
+from tryggport.scaip import codes
+from tryggport.scaip.channel import ScaipChannel
+from tryggport.scaip.codes import Home
+from tryggport.scaip.deliveries import DELIVERED, WAITING, Delivery, joined
+from tryggport.wire import kinds
+from tryggport.wire.event import Event
+
+POLL_S = 0.2
+HEARTBEAT_S = 300.0  # TP-BND-209
+LOOK_BACK_MS = 24 * 3600 * 1000  # TP-BND-210
+TOLD_SEVERITY = 2  # information below this stays here
+WATCHED = tuple(code for code, kind in kinds.KINDS.items() if not kind.alarm and kind.severity >= TOLD_SEVERITY)
+
+scaip_deliveries = Table(
+    "scaip_deliveries",
+    metadata,
+    Column("id", ID, primary_key=True),
+    Column("ref", String(16), nullable=False, unique=True),
+    Column("cid", String(16), nullable=False),
+    Column("mty", String(2), nullable=False),
+    Column("alarm", Boolean, nullable=False),
+    Column("case_id", ForeignKey("cases.id")),
+    Column("xml", LargeBinary, nullable=False),
+    Column("receivers", Text, nullable=False),
+    Column("state", String(9), nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("reduced", Boolean, nullable=False),
+    Column("refused", Text, nullable=False),
+    Column("receiver", Text),
+    Column("snu", Integer),
+    Column("why", Text, nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("done_ms", BigInteger),
+    Column("escalated_ms", BigInteger),
+)
+Index(
+    "scaip_waiting",
+    scaip_deliveries.c.id,
+    sqlite_where=text("state = 'waiting'"),
+    postgresql_where=text("state = 'waiting'"),
+)
+_LISTS = ("receivers", "refused")
+
+
+class SqlDeliveries:
+    """`tryggport.scaip.deliveries.Deliveries` in the reception's database."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def add(self, delivery: Delivery) -> Delivery:
+        with self._database.write() as tx:
+            row = _row(tx, delivery.ref)
+            if row is None:
+                tx.execute(insert(scaip_deliveries).values(_columns(delivery)))
+            else:
+                kept = joined(_delivery(row), delivery)
+                changed = {"receivers": json.dumps(kept.receivers), "state": kept.state}
+                tx.execute(update(scaip_deliveries).where(scaip_deliveries.c.ref == kept.ref).values(changed))
+            row = _row(tx, delivery.ref)
+        if row is None:
+            raise TryggError(f"The message {delivery.ref} was not kept.")
+        return _delivery(row)
+
+    def get(self, ref: str) -> Delivery | None:
+        with self._database.read() as tx:
+            row = _row(tx, ref)
+        return None if row is None else _delivery(row)
+
+    def open(self) -> list[Delivery]:
+        waiting = select(scaip_deliveries).where(scaip_deliveries.c.state == WAITING)
+        with self._database.read() as tx:
+            return [_delivery(row) for row in tx.execute(waiting.order_by(scaip_deliveries.c.id))]
+
+    def save(self, delivery: Delivery) -> None:
+        with self._database.write() as tx:
+            row = _row(tx, delivery.ref)
+            if row is None or row.state == DELIVERED:
+                return
+            mine = scaip_deliveries.c.ref == delivery.ref
+            tx.execute(update(scaip_deliveries).where(mine).values(_columns(delivery)))
+
+
+class Bridge:
+    """Gives the channel what is new in the database, and a heartbeat for each path of each home that is alive.
+
+    A home is an installation with a cid; its receivers are the SCAIP steps of its municipality.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        channel: ScaipChannel,
+        *,
+        heartbeat_s: float = HEARTBEAT_S,
+        say: Callable[[str], None] = print,
+    ) -> None:
+        self._database = database
+        self._channel = channel
+        self._heartbeat_s = heartbeat_s
+        self._say = say
+        self._known: set[int] = set()
+        self._beaten: dict[tuple[str, int], float] = {}
+
+    def run(self, stop: threading.Event) -> None:
+        """Until `stop` is set. A database that fails for a while is told of, and tried again."""
+        while not stop.wait(POLL_S):
+            try:
+                self.poll()
+            except TryggError as e:
+                self._say(e.message)
+                stop.wait(10 * POLL_S)
+
+    def poll(self) -> None:
+        """Hands over what is new. Raises TryggError when the database fails; nothing is lost by that."""
+        with self._database.read() as tx:
+            homes = _homes(tx)
+            notices: Sequence[Any] = tx.execute(_NOTICES, {"since_ms": now_ms() - LOOK_BACK_MS}).all()
+            alive: Sequence[Any] = tx.execute(select(statuses).where(statuses.c.online)).all()
+        for row in notices:
+            if row.id not in self._known and row.gateway in homes:
+                home, receivers = homes[row.gateway]
+                request = codes.request_for(Event.from_bytes(row.encoded), home, alarm=False)
+                self._channel.deliver(request, receivers, alarm=False)
+                self._known.add(row.id)
+        self._known &= {row.id for row in notices}
+        for row in alive:
+            if row.gateway in homes:
+                self._beat(row, *homes[row.gateway])
+
+    def _beat(self, row: Any, home: Home, receivers: Sequence[str]) -> None:
+        """A home is alive over a path for as long as its own heartbeat is not three times overdue."""
+        path, now_s = (row.gateway, row.path), time.monotonic()
+        fresh = row.seen_ms is not None and now_ms() - row.seen_ms < 3000 * HEARTBEAT_S
+        if fresh and now_s - self._beaten.get(path, -1e9) >= self._heartbeat_s:
+            self._beaten[path] = now_s
+            self._channel.heartbeat(home, row.path, receivers)
+
+
+_NOTICES = (
+    select(events.c.id, events.c.gateway, events.c.encoded)
+    .where(~events.c.alarm, ~events.c.test, events.c.kind.in_(WATCHED), events.c.received_ms >= text(":since_ms"))
+    .order_by(events.c.id)
+)
+
+
+def _homes(tx: Connection) -> dict[str, tuple[Home, tuple[str, ...]]]:
+    """Home and receivers by gateway, for the homes of municipalities that have SCAIP in their list."""
+    targets: dict[int, tuple[str, ...]] = {}
+    listed = select(steps.c.municipality_id, steps.c.target).where(steps.c.kind == "scaip").order_by(steps.c.position)
+    for owner, target in tx.execute(listed):
+        targets[owner] = (*targets.get(owner, ()), *target.split())
+    placed = select(installations).where(installations.c.to_ms.is_(None), installations.c.cid.is_not(None))
+    return {
+        row.gateway: (Home(row.cid, row.call_back), targets[row.municipality_id])
+        for row in tx.execute(placed)
+        if row.municipality_id in targets
+    }
+
+
+def _row(tx: Connection, ref: str) -> Row[Any] | None:
+    return tx.execute(select(scaip_deliveries).where(scaip_deliveries.c.ref == ref)).first()
+
+
+def _columns(delivery: Delivery) -> dict[str, Any]:
+    found = {f.name: getattr(delivery, f.name) for f in dataclasses.fields(delivery) if f.name != "order"}
+    return found | {name: json.dumps(found[name]) for name in _LISTS}
+
+
+def _delivery(row: Row[Any]) -> Delivery:
+    values = {name: value for name, value in row._mapping.items() if name != "id"}
+    return Delivery(**(values | {name: tuple(json.loads(values[name])) for name in _LISTS}), order=row.id)

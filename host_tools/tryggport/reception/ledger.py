@@ -1,0 +1,34 @@
+"""The audit: who did what when, and what it was before and after. Rows are only ever added (TP-REC-003)."""
+
+from __future__ import annotations
+
+import time
+
+from sqlalchemy import Connection, insert, select
+
+from tryggport.reception.schema import audit, cases
+
+
+def now_ms() -> int:
+    """Unix time in ms."""
+    return time.time_ns() // 1_000_000
+
+
+def record(
+    tx: Connection,
+    who: str,
+    what: str,
+    *,
+    before: str | None = None,
+    after: str | None = None,
+    at_ms: int | None = None,
+    case_id: int | None = None,
+    municipality_id: int | None = None,
+) -> None:
+    """One row; that of a case belongs to the case's municipality."""
+    row = {"case_id": case_id, "at_ms": now_ms() if at_ms is None else at_ms, "who": who, "what": what}
+    row |= {"before": before, "after": after}
+    owner = (
+        select(cases.c.municipality_id).where(cases.c.id == case_id).scalar_subquery() if case_id else municipality_id
+    )
+    tx.execute(insert(audit).values(row | {"municipality_id": owner}))

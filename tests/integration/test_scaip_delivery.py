@@ -1,0 +1,234 @@
+"""The channel against simulated centres that misbehave in every way they know, over real sockets."""
+
+import dataclasses
+import time
+
+import pytest
+from scaip_site import CID, FAST, arc, channel, fall, wait_for
+from tryggport.errors import TryggError
+from tryggport.scaip import channel as channel_module
+from tryggport.scaip import courier
+from tryggport.scaip.behaviour import NAMED, behaviour
+from tryggport.scaip.codes import Home
+from tryggport.scaip.deliveries import MemoryDeliveries
+from tryggport.scaip.message import parse
+
+CONFIRMS = ["ok", "202", "inside", "both", "duplicate", "padded", "scaip-root", "latin-1", "late=0.2"]
+SILENT = ["lost", "no-reply", "wrong-ref", "wrong-ref-inside", "broken", "401", "503", "302", "486", "404"]
+ELSEWHERE = ["busy", "snu=4", "snu=5", "snu=6", "inside-snu=6", "snu=99", "snu=12345"]
+PERMANENT = ["snu=1", "snu=2", "snu=3", "snu=7", "inside-snu=2"]
+
+
+def test_every_named_behaviour_is_in_these_tests():
+    assert set(NAMED) <= {*CONFIRMS, *SILENT, *ELSEWHERE}
+
+
+@pytest.mark.parametrize("behave", CONFIRMS)
+def test_TP_SCA_005_a_reply_with_status_0_and_the_right_reference_delivers(behave):
+    with arc(behave) as centre, channel() as (ours, told):
+        ref = ours.deliver(fall(), [centre.udp])
+        outcome = ours.wait(ref, 5)
+        assert (outcome.state, outcome.snu, outcome.receiver, outcome.attempts) == ("delivered", 0, centre.udp, 1)
+        assert [(o.ref, o.state) for o in told] == [(ref, "delivered")]
+        time.sleep(0.05)
+        assert [seen.copy for seen in centre.seen] == [0]
+
+
+@pytest.mark.parametrize("behave", SILENT + ELSEWHERE)
+def test_TP_SCA_004_TP_SCA_005_TP_SCA_006_anything_else_is_not_delivered_and_goes_to_the_next_receiver(behave):
+    with arc(behave) as first, arc() as second, channel() as (ours, _):
+        ref = ours.deliver(fall(), [first.udp, second.tcp])
+        outcome = ours.wait(ref, 5)
+        assert (outcome.state, outcome.receiver, outcome.attempts) == ("delivered", second.tcp, 2)
+        assert first.refs == second.refs == [ref]
+
+
+def test_TP_SCA_006_TP_SCA_004_a_busy_centre_gets_the_same_message_again():
+    with arc("busy,snu=4,503,ok") as centre, channel() as (ours, _):
+        ref = ours.deliver(fall(), [centre.udp])
+        assert ours.wait(ref, 8).attempts == 4
+        assert [seen.raw for seen in centre.seen] == [fall().to_xml()] * 4
+
+
+@pytest.mark.parametrize("behave", PERMANENT)
+def test_TP_SCA_006_a_message_that_is_rejected_goes_once_more_with_the_mandatory_tags(behave):
+    with arc(behave) as centre, channel() as (ours, _):
+        ref = ours.deliver(fall(), [centre.udp])
+        assert ours.wait(ref, 5).state == "delivered"
+        assert [parse(seen.raw) for seen in centre.seen] == [fall(), fall().reduced()]
+
+
+@pytest.mark.parametrize("behave", PERMANENT)
+def test_TP_SCA_006_what_is_rejected_twice_is_refused_and_never_loops(behave):
+    with arc(f"{behave},{behave}") as first, arc(behave) as second, channel() as (ours, told):
+        ref = ours.deliver(fall(), [first.udp, second.udp])
+        outcome = ours.wait(ref, 5)
+        assert (outcome.state, outcome.snu) == ("refused", int(behave[-1]))
+        time.sleep(0.5)
+        assert (len(first.seen), len(second.seen)) == (2, 1)
+        assert [o.state for o in told] == ["refused"]
+        ours.deliver(fall(), [first.udp, second.udp, third := second.tcp])  # a new receiver is a new chance
+        assert wait_for(lambda: ours.outcome(ref).state == "delivered")
+        assert ours.outcome(ref).receiver == third
+
+
+def test_TP_SCA_013_TP_BND_206_what_nobody_confirms_is_told_once_and_tried_on():
+    assert (channel_module.ESCALATE_S, courier.REPLY_S) == (60.0, 10.0)
+    with (
+        arc("lost,lost,lost,lost") as centre,
+        channel(times=dataclasses.replace(FAST, reply_s=0.2, escalate_s=0.3)) as (ours, told),
+    ):
+        ref = ours.deliver(fall(), [centre.udp])
+        assert ours.wait(ref, 5).state == "undelivered"
+        assert wait_for(lambda: ours.outcome(ref).state == "delivered")
+        assert [o.state for o in told] == ["undelivered", "delivered"]
+        assert len(centre.seen) == 5
+
+
+def test_TP_SCA_013_TP_BND_205_a_reply_that_comes_too_late_still_delivers():
+    with arc("late=0.9") as first, arc("lost,lost,lost") as second, channel() as (ours, _):
+        ref = ours.deliver(fall(), [first.udp, second.udp])
+        started = time.monotonic()
+        outcome = ours.wait(ref, 5)
+        assert outcome.state == "delivered"
+        assert 0.6 < time.monotonic() - started < 1.15  # after the attempt was over, before its next one
+        assert len(first.seen) == 1
+
+
+def test_a_message_that_is_handed_over_twice_is_delivered_once():
+    with arc() as centre, channel() as (ours, told):
+        for _ in range(3):
+            ours.deliver(fall(), [centre.udp])
+        assert ours.wait(fall().ref, 5).state == "delivered"
+        ours.deliver(fall(), [centre.udp])
+        time.sleep(0.3)
+        assert (len(centre.seen), len(told)) == (1, 1)
+
+
+def test_TP_SCA_015_the_user_in_from_is_the_cid():
+    with arc() as centre, channel() as (ours, _):
+        assert ours.wait(ours.deliver(fall(cid="0042"), [centre.udp]), 5).state == "delivered"
+        assert [(seen.from_user, seen.request.cid) for seen in centre.seen] == [("0042", "0042")]
+
+
+def test_TP_SCA_011_a_home_drains_in_order_alarms_first_and_a_reset_behind_its_alarm():
+    store, refs = MemoryDeliveries(), [f"{n:04d}" for n in range(12)]
+    kinds = {2: "RE", 5: "RE"}
+    with arc("503", port=0) as centre:
+        port = centre.centre.agent.ports["TCP"]
+    with channel(store) as (ours, _):  # nobody is there
+        for n, ref in enumerate(refs):
+            alarm = n < 6
+            request = fall(ref, mty=kinds.get(n, "ME") if alarm else "IN")
+            ours.deliver(request, [f"sip:arc@127.0.0.1:{port};transport=tcp"], alarm=alarm)
+        time.sleep(0.3)
+    with arc("snu=6") as centre:
+        # the receivers were named with the port that is gone: hand over again with the one that is there
+        with channel(store) as (ours, _):
+            for n, ref in enumerate(refs):
+                request = fall(ref, mty=kinds.get(n, "ME") if n < 6 else "IN")
+                ours.deliver(request, [centre.tcp], alarm=n < 6)
+            assert wait_for(lambda: all(ours.outcome(ref).state == "delivered" for ref in refs), 15)
+        accepted = [seen.request.ref for seen in centre.seen if seen.snu == 0]
+        mty = [seen.request.mty for seen in centre.seen if seen.snu == 0]
+    assert sorted(accepted) == refs
+    assert accepted[6:] == refs[6:]
+    assert mty[6:] == ["IN"] * 6
+    assert accepted.index("0002") > max(accepted.index(r) for r in ("0000", "0001"))
+    assert accepted.index("0005") > max(accepted.index(r) for r in ("0000", "0001", "0003", "0004"))
+
+
+def test_TP_SCA_011_an_alarm_that_a_centre_chokes_on_does_not_hold_up_the_next():
+    with arc("lost,lost,lost,lost,lost,lost") as centre, arc() as well, channel() as (ours, _):
+        stuck = ours.deliver(fall("a"), [centre.udp])
+        centre.wait(1)
+        ours.deliver(fall("b"), [centre.udp])  # its first attempt comes although nobody answered the one before
+        assert wait_for(lambda: "b" in centre.refs, 3)
+        started = time.monotonic()
+        assert (
+            ours.wait(ours.deliver(fall("c", cid="99"), [well.udp]), 5).state == "delivered"
+        )  # another home waits for nobody
+        assert time.monotonic() - started < 0.5
+        assert ours.outcome(stuck).state == "waiting"
+
+
+def test_TP_SCA_014_a_heartbeat_goes_to_every_receiver_and_names_its_path():
+    with arc() as first, arc("lost") as second, channel() as (ours, _):
+        for path in (0, 1, 2):
+            heard = ours.heartbeat(Home(CID), path, [first.udp, second.udp]).result(5)
+            assert heard[first.udp].delivered
+            assert heard[second.udp].delivered == (path > 0)
+        assert [(s.request.mty, s.request.dty, s.request.stc) for s in first.seen] == [
+            ("PI", 2, 102),
+            ("PI", 2, 103),
+            ("PI", 2, 103),
+        ]
+
+
+def test_what_cannot_be_sent_is_refused_when_it_is_handed_over():
+    with channel() as (ours, _):
+        for receivers in ([], ["http://x"], ["sip:a b@c"]):
+            with pytest.raises(TryggError):
+                ours.deliver(fall(), receivers)
+        with pytest.raises(TryggError, match="cid cannot be"):
+            ours.deliver(fall(cid="x"), ["sip:arc@x"])
+        with pytest.raises(TryggError, match="handed over"):
+            ours.outcome("nothing")
+
+
+def test_TP_BND_207_TP_BND_208_bounds_of_retries():
+    assert channel_module.RETRY_S == (2.0, 60.0)
+    assert channel_module.AT_ONCE == 64
+    with arc("lost") as centre, channel() as (ours, _):
+        refs = [ours.deliver(fall(f"r{n}", cid=str(n)), [centre.tcp]) for n in range(200)]
+        assert wait_for(lambda: all(ours.outcome(ref).state == "delivered" for ref in refs), 20)
+        assert len(centre.seen) == 201
+        assert (
+            len({seen.peer for seen in centre.seen}) <= 2
+        )  # one connection is shared; the silent attempt closed its own
+
+
+def test_TP_SCA_006_TP_BND_212_a_single_attempt_tells_a_caller_with_a_list_of_its_own_what_came_of_it():
+    assert channel_module.ATTEMPT_S == 25.0
+    with (
+        arc("snu=7,ok,busy,busy,snu=1,snu=1") as first,
+        arc("ok,busy,ok,snu=2,snu=2") as second,
+        channel() as (ours, _),
+    ):
+        assert ours.attempt(fall("a"), [first.udp]).delivered
+        assert parse(first.seen[1].raw) == fall("a").reduced()
+        assert ours.attempt(fall("b"), [first.udp, second.udp]).delivered
+        nobody = ours.attempt(fall("c"), [first.udp, second.udp])
+        assert (nobody.next.value, nobody.snu) == ("elsewhere", 6)
+        second.centre.script.popleft()
+        assert ours.attempt(fall("d"), [first.udp, second.udp]).next.value == "refused"
+
+
+def test_TP_SCA_011_TP_BND_207_what_moves_elsewhere_does_not_shorten_the_pause_of_a_busy_centre():
+    with (
+        arc(always=behaviour("busy")) as busy,
+        arc() as well,
+        channel(times=dataclasses.replace(FAST, retry_s=(0.3, 0.3))) as (ours, _),
+    ):
+        ours.deliver(fall("busy", cid="1"), [busy.udp])
+        until = time.monotonic() + 1.0
+        while time.monotonic() < until:
+            ref = f"{time.monotonic_ns():x}"
+            assert ours.wait(ours.deliver(fall(ref, cid="2"), [well.udp]), 5).state == "delivered"
+        assert len(well.seen) > 10
+        assert 2 <= len(busy.seen) <= 5
+
+
+def test_TP_BND_208_a_centre_that_is_gone_holds_up_no_other():
+    with (
+        arc(always=behaviour("lost")) as gone,
+        arc() as well,
+        channel(times=dataclasses.replace(FAST, reply_s=3.0)) as (ours, _),
+    ):
+        for n in range(2 * channel_module.AT_ONCE):
+            ours.deliver(fall(f"r{n}", cid=str(n)), [gone.tcp])
+        assert len(gone.wait(channel_module.AT_ONCE)) == channel_module.AT_ONCE
+        started = time.monotonic()
+        assert ours.wait(ours.deliver(fall(), [well.tcp]), 5).state == "delivered"
+        assert time.monotonic() - started < 1.5
+        assert len(gone.seen) == channel_module.AT_ONCE
