@@ -10,6 +10,7 @@ from typing import Any
 
 from tryggport.devices.link import Link
 from tryggport.reception import open_database, views
+from tryggport.reception.tenants import centre
 from tryggport.sim.chain import Chain
 from tryggport.sim.timeline import now_ms
 
@@ -81,4 +82,4 @@ def _quiet(chain: Chain) -> bool:
 
 def _stored(chain: Chain) -> int:
     with contextlib.closing(open_database(chain.database_url)) as database:
-        return len(views.list_events(database, limit=100_000))
+        return len(views.list_events(centre(database), limit=100_000))

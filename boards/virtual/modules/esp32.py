@@ -5,8 +5,10 @@ import struct
 from _hub import call
 from micropython import const
 
+# Reads need no round trip to the host: its model keeps what the flash reads as in this file of the board's folder.
+_chip = open("flash.bin", "rb")  # noqa: SIM115
+
 _PARTITIONS = const(15)
-_FLASH_READ = const(16)
 _FLASH_PROGRAM = const(17)
 _FLASH_ERASE = const(18)
 _NVS_SET = const(19)
@@ -49,7 +51,8 @@ class Partition:
         return self._info[2] + at
 
     def readblocks(self, block, buf, offset=0):
-        call(_FLASH_READ, 0, self._address(block, offset, len(buf)), len(buf), None, buf)
+        _chip.seek(self._address(block, offset, len(buf)))
+        _chip.readinto(buf)
 
     def writeblocks(self, block, buf, offset=None):
         at = self._address(block, offset or 0, len(buf))

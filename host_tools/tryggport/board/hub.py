@@ -37,7 +37,6 @@ class Op(IntEnum):
     WDT = 13
     RTC_SET = 14
     PARTITIONS = 15
-    FLASH_READ = 16
     FLASH_PROGRAM = 17
     FLASH_ERASE = 18
     NVS_SET = 19

@@ -122,11 +122,6 @@ def _flash(function: Callable[[BoardHost, Request], Result]) -> Callable[[BoardH
 
 
 @_flash
-def _flash_read(board: BoardHost, request: Request) -> Result:
-    return board.flash.read(request.a, request.b)
-
-
-@_flash
 def _flash_program(board: BoardHost, request: Request) -> Result:
     board.flash.nor.program(request.a, request.data)
     return 0
@@ -201,7 +196,6 @@ HANDLERS: dict[Op, Callable[[BoardHost, Request], Result]] = {
     Op.WDT: _wdt,
     Op.RTC_SET: _rtc_set,
     Op.PARTITIONS: _partitions,
-    Op.FLASH_READ: _flash_read,
     Op.FLASH_PROGRAM: _flash_program,
     Op.FLASH_ERASE: _flash_erase,
     Op.NVS_SET: _nvs_set,
