@@ -60,8 +60,7 @@ class App:
         self.uplink = Uplink(config.gateway, journal, client, self.sign_steps, config.receipt_keys, clock, self.home)
         clock.on_change = self.clock_changed
         self.uplink.on_fault = self.outcome_fault
-        self.uplink.on_refused = self.refused
-        self.uplink.on_proof = lambda: self.move("on_proof")
+        self.uplink.on_path = self.move
         self.uplink.on_order = self.work
         if trial == _ON_TRIAL:
             self.uplink.on_bound = self.end_trial
@@ -146,10 +145,6 @@ class App:
         _forget("gateway.advice", "gateway.sntp")
         self.home.online = False
         self.show()
-
-    def refused(self):
-        self.paths.refused = True
-        self.move("look")
 
     def move(self, rule):
         """Applies a rule of gateway.moves, which is loaded for it and forgotten."""

@@ -135,6 +135,12 @@ def on_proof(app):
             app.home.faults.discard(kinds.FAULT_PATH)
 
 
+def on_refused(app):
+    """The broker has nobody to give an alarm to."""
+    app.paths.refused = True
+    look(app)
+
+
 def look(app):
     """Moves the connection to the next path when it is time to."""
     now_ms = app.clock.uptime_ms()

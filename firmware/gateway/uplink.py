@@ -71,8 +71,8 @@ class Uplink:
         self.on_order = None  # called with an envelope that came on the topic command
         self.on_bound = None  # called with the seqs in flight, and first and last of a range that a receipt is for
         self.on_fault = None  # called with OUTCOME_CONFLICT or OUTCOME_QUARANTINED
-        self.on_refused = None  # called when the broker has nobody to give an alarm to
-        self.on_proof = None  # called when `awaited` is settled
+        # Called with "on_refused" when the broker has nobody to give an alarm to, "on_proof" when `awaited` is settled.
+        self.on_path = None
 
     def fresh(self, seq, payload, alarm, first=False):
         """Hands over an event that was just appended: an alarm, and what is to go `first`, goes out at once, ahead of any backlog."""
@@ -164,6 +164,7 @@ class Uplink:
     def _backlog(self):
         """(class, [(seq, payload)]) of the next batch: of one class, alarms first, oldest first, as many as an envelope takes."""
         batch = []
+        now = time.ticks_ms()
         size = 0
         batch_alarm = old = suspect = fewest = None
         room = _MAX_IN_FLIGHT - len(self._in_flight)
@@ -184,15 +185,15 @@ class Uplink:
             ):
                 break
             if len(batch) == room:
-                # Better a full envelope, a little later; a long pause is not waited for.
-                soon = time.ticks_add(time.ticks_ms(), AGAIN_MS)
-                waiting = any(time.ticks_diff(deadline, soon) <= 0 for deadline in self._in_flight.values())
-                return (None, []) if waiting else (batch_alarm, batch)
+                for deadline in self._in_flight.values():
+                    if time.ticks_diff(deadline, now) <= AGAIN_MS:
+                        return None, []  # better a full envelope, a little later; a longer pause is not waited for
+                break
             batch_alarm = alarm
             old = seq < self._journal.epoch_first
             batch.append((seq, payload))
         # One suspect at a time: should it break the connection, it takes no other down with it.
-        free = time.ticks_diff(time.ticks_ms(), self._suspect_at) >= AGAIN_MS
+        free = time.ticks_diff(now, self._suspect_at) >= AGAIN_MS
         if suspect and free and (not batch or suspect[0] > batch_alarm):
             return suspect
         return batch_alarm, batch
@@ -236,8 +237,8 @@ class Uplink:
             for seq in seqs:
                 if seq in self._in_flight and self._tries.get(seq, 0) < _TRIES:  # a suspect keeps its pause
                     self._in_flight[seq] = pause
-        if alarm and reason in _NOBODY_THERE and self.on_refused:
-            self.on_refused()
+        if alarm and reason in _NOBODY_THERE and self.on_path:
+            self.on_path("on_refused")
         self._wake.set()
 
     def _expire(self):
@@ -320,7 +321,7 @@ class Uplink:
             step("settle.end", last)
             if self.awaited is not None and first <= self.awaited <= last:
                 self.awaited = None
-                self.on_proof()
+                self.on_path("on_proof")
         for seq in range(first, last + 1):
             if outcome == OUTCOME_RETRY_LATER:
                 self._in_flight[seq] = time.ticks_add(time.ticks_ms(), wait_ms)
