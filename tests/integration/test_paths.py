@@ -215,6 +215,7 @@ print("filled", journal.stats()["pending_events"])
 """
 
 
+@pytest.mark.long
 def test_the_walk_from_a_cold_clock_a_dead_primary_and_a_backlog_to_a_person_who_has_taken_it(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
