@@ -86,7 +86,8 @@ class Home:
         client.subscribe("trygg/1/%s/receipt" % GATEWAY)
         pin = _Pin()
         app = self.app = app_module.App(
-            self._config, (None, None), lambda: self.mains, None, Lamp(pin, pin, pin), Watch(None, store), clock, journal, client
+            self._config, (None, None), lambda: self.mains, None, Lamp(pin, pin, pin), Watch(None, store), clock, journal,
+            client, store, 0,
         )  # fmt: skip
         data = {kinds.DATA_CAUSE: kinds.CAUSE_POWER_ON}
         if journal.previous_epoch:
