@@ -8,7 +8,6 @@ Invariant
 from micropython import const
 
 from gateway import cbor, cose
-from gateway.uplink import _run
 
 _COMMAND = const(0)
 _CONFIGURATION = const(1)
@@ -17,8 +16,8 @@ _ROLE_COMMAND = const(2)
 _ROLE_CONFIGURATION = const(8)
 
 
-async def verified(gateway, envelope):
-    """(kind, content, envelope) once a key that may sign such has been found to have signed it.
+async def verified(gateway, envelope, work_off):
+    """`work_off(steps)` runs a generator in the loop. (kind, content, envelope) once a key that may sign such has been found to have signed it.
 
     Kind: 0 command, 1 configuration, 2 trust list. Raises ValueError.
     """
@@ -36,7 +35,7 @@ async def verified(gateway, envelope):
     error = cose.COSEError("unknown_key")
     for kind, aad, public in candidates:
         try:
-            _, payload = await _run(cose.verify1_steps(envelope, aad, {kid: public}))
+            _, payload = await work_off(cose.verify1_steps(envelope, aad, {kid: public}))
             return kind, cbor.decode(payload), envelope
         except cose.COSEError as e:
             error = e

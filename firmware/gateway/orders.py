@@ -76,7 +76,7 @@ async def _verified(app, envelope):
 
         app.uplink.guest = None
         try:
-            found.append(await authentic.verified(app.config.gateway, envelope))
+            found.append(await authentic.verified(app.config.gateway, envelope, app.uplink.work_off))
         except Exception as e:
             found.append(e)
         over.set()

@@ -111,7 +111,7 @@ class Uplink:
         """Signs `payload` for topic `name` and queues it; `done(message)` is called when its fate is known."""
         topic = self._base + name
         step("sign.begin", seq)
-        envelope = await self._work_off(self._sign_steps(payload, topic.encode()), urgent)
+        envelope = await self.work_off(self._sign_steps(payload, topic.encode()), urgent)
         step("sign.end", seq)
         step("publish.begin", seq)
         self._client.publish(topic, envelope, qos=1, retain=retain).done = done
@@ -137,7 +137,7 @@ class Uplink:
         finally:
             self._fresh.clear()  # after a failure too: they are in the journal, and `pending` yields them first
 
-    async def _work_off(self, steps, urgent=False):
+    async def work_off(self, steps, urgent=False):
         """Runs a generator of slices in the loop and returns its value; what is not urgent waits for what is fresh."""
         while True:
             while self._fresh and not urgent:
@@ -269,7 +269,7 @@ class Uplink:
                 await self.guest()
             while self._receipts:
                 try:
-                    _, payload = await self._work_off(cose.verify1_steps(self._receipts.pop(0), aad, self._keys))
+                    _, payload = await self.work_off(cose.verify1_steps(self._receipts.pop(0), aad, self._keys))
                     self._apply(cbor.decode(payload))
                 except (ValueError, KeyError, TypeError):
                     self.refused_receipts += 1

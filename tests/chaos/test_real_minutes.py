@@ -186,7 +186,7 @@ def look(chain: Chain) -> tuple[dict[int, list[str]], int]:
     found: dict[int, list[str]] = {}
     path = chain.database_url.removeprefix("sqlite:///")
     with contextlib.closing(sqlite3.connect(path)) as database:
-        for seq, encoded in database.execute("SELECT seq, encoded FROM events"):
+        for seq, encoded in database.execute("SELECT seq, encoded FROM events WHERE gateway = ?", (chain.gateway,)):
             found.setdefault(seq, []).append(hashlib.sha256(encoded).hexdigest())
         (bad,) = database.execute(
             "SELECT (SELECT count(*) FROM conflicts) + (SELECT count(*) FROM unreadable)"

@@ -22,6 +22,7 @@ from tryggport.reception import (
     escalation,
     grace,
     installations,
+    orders,
     placing,
     supervision,
     views,
@@ -57,6 +58,7 @@ def towns(world):
     installations.revoke(world.centre, "secret-0003", "SECRET-Ida", "SECRET-why", world.now_ms)
     step = escalation.Step("webhook", "SECRET-duty", "https://secret.example/", 1000, "SECRET-file")
     escalation.set_steps(world.centre, "Asker", [step], "SECRET-Ida")
+    orders.queue(world.db, "secret-0001", 0, 1, b"SECRET-envelope")
     cases.take(asker, 1, "SECRET-Aud", world.now_ms)
     world.later(DAY)
     supervision.Supervisor(world.db, world.clock).tick()
@@ -82,7 +84,8 @@ def test_TP_REC_001_every_read_takes_a_scope_first():
 # What works on a whole database and shows nobody anything; all that shows something takes a scope.
 MACHINERY = {
     "store.commit", "store.count_refusals", "store.to_tell", "store.forget_told", "grace.promote", "tenants.centre",
-    "tenants.municipality",
+    "tenants.municipality", "orders.queue", "orders.due", "orders.mark_sent", "orders.keep_results", "orders.answer",
+    "orders.last_counter", "orders.epoch_and_next_seq", "orders.confirmed",
 }  # fmt: skip
 
 

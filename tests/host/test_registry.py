@@ -9,8 +9,9 @@ from tryggport.devices.configuration import Placement
 from tryggport.errors import TryggError
 from tryggport.pki import files, rotation
 from tryggport.pki.overview import read_trust_list, trust_entries
-from tryggport.reception import open_database, orders
+from tryggport.reception import open_database, orders, views
 from tryggport.reception.presence import keep_status
+from tryggport.reception.tenants import centre
 from tryggport.registry import changes, commands
 from tryggport.sim.gateway import Gateway
 from tryggport.wire import order
@@ -109,7 +110,7 @@ def test_TP_CMD_016_a_lost_configuration_key_is_rotated_and_each_configuration_c
     (folder / "configuration.key").unlink()
     says(db, order.TRUST, changes.rotate(db, folder, "configuration", None).version, order.DONE)
     changes.finish(db, folder, "configuration", None)
-    queued = [(row["order"], row["number"]) for row in orders.list_orders(db) if row["answered_ms"] is None]
+    queued = [(row["order"], row["number"]) for row in views.list_orders(centre(db)) if row["answered_ms"] is None]
     assert queued == [("trust list", 3), ("configuration", 2)], "newest first"
     kid = kid_of(files.load_key(folder / "configuration.key").public_key())
     assert Envelope.from_bytes(orders.due(db, 0)[0][2]).kid == kid
@@ -118,7 +119,7 @@ def test_TP_CMD_016_a_lost_configuration_key_is_rotated_and_each_configuration_c
 def test_versions_of_configurations_only_rise(folder, gateway, db):
     for version in (2, 3):
         order_id = changes.configure(db, folder, HOME, grace_ms=version * 1000)
-        assert [row["number"] for row in orders.list_orders(db) if row["id"] == order_id] == [version]
+        assert [row["number"] for row in views.list_orders(centre(db)) if row["id"] == order_id] == [version]
     assert configuration.last_given(folder, HOME).grace_ms == 3000
     assert configuration.last_given(folder, HOME).brokers == (("localhost", 8883),)
     for wrong, words in (
@@ -141,7 +142,7 @@ def test_a_gateway_gets_one_order_at_a_time_oldest_first(folder, gateway, db):
     assert due[0] == first
     orders.mark_sent(db, [first], 2000)
     assert orders.due(db, 3000) == []
-    counters = {row["id"]: row["number"] for row in orders.list_orders(db)}
+    counters = {row["id"]: row["number"] for row in views.list_orders(centre(db))}
     assert counters[second] > counters[first]
     says(db, order.COMMAND, counters[first], order.DONE)
     assert orders.due(db, 3000)[0][0] == second
@@ -159,9 +160,9 @@ def test_TP_BND_027_what_is_not_answered_is_repeated_while_the_gateway_is_on_lin
     assert orders.due(db, 200_000) == [], "it is off line"
     online(db, gateway, 201_000)
     assert orders.due(db, 201_000) != []
-    says(db, order.COMMAND, orders.list_orders(db)[0]["number"], order.BUSY)
+    says(db, order.COMMAND, views.list_orders(centre(db))[0]["number"], order.BUSY)
     assert orders.due(db, 201_000) != [], "busy is no answer"
-    late = orders.list_orders(db)[0]["queued_ms"] + commands.TTL_MS
+    late = views.list_orders(centre(db))[0]["queued_ms"] + commands.TTL_MS
     assert orders.due(db, late + 1) == [], "and it expires"
 
 
@@ -180,5 +181,5 @@ def test_TP_CMD_005_counters_rise_over_a_database_that_forgot_them(folder, gatew
 def test_TP_CMD_007_a_result_is_kept_once_and_also_when_its_order_is_not_known(folder, gateway, db):
     for _ in range(2):
         says(db, order.COMMAND, 77, order.DONE)
-    (row,) = orders.list_orders(db, HOME)
+    (row,) = views.list_orders(centre(db), HOME)
     assert (row["number"], row["state"], row["answered_ms"]) == (77, "done", 1000)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -41,3 +42,11 @@ def test_every_locked_requirement_has_a_hash() -> None:
     for name in ("requirements.txt", "requirements-dev.txt"):
         entries = (ROOT / name).read_text().replace("\\\n", " ").splitlines()
         assert entries and all("--hash=sha256:" in entry for entry in entries if entry and not entry.startswith("#"))
+
+
+def test_help_goes_from_the_technician_on():
+    shown = subprocess.run(
+        [Path(sys.executable).with_name("tryggport"), "--help"], capture_output=True, text=True, check=True
+    ).stdout
+    users = ["Technician", "Municipality", "Alarm centre", "QA", "Everyone"]
+    assert sorted(users, key=shown.index) == users

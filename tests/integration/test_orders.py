@@ -22,9 +22,10 @@ from tryggport.devices.link import Link
 from tryggport.errors import TryggError
 from tryggport.pki import authority, files
 from tryggport.pki.overview import trust_entries
-from tryggport.reception import open_database, orders
+from tryggport.reception import open_database, orders, views
 from tryggport.reception.database import Database
 from tryggport.reception.ledger import now_ms as utc_now_ms
+from tryggport.reception.tenants import centre
 from tryggport.registry import changes, commands
 from tryggport.sim.chain import Chain
 from tryggport.sim.timeline import now_ms
@@ -252,7 +253,7 @@ def test_TP_CMD_016_the_configuration_key_changes_and_every_configuration_is_sig
 def wait_trust(chain: Chain, db: Database, version: int, timeout_s: float = 30) -> None:
     deadline = time.monotonic() + timeout_s
     while orders.confirmed(db).get(chain.gateway, 0) < version:
-        assert time.monotonic() < deadline, (orders.list_orders(db), chain.board.console()[-2000:])
+        assert time.monotonic() < deadline, (views.list_orders(centre(db)), chain.board.console()[-2000:])
         time.sleep(0.05)
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import typer
+import typer.core
 
 from tryggport.cli import (
     bench,
@@ -23,11 +25,24 @@ from tryggport.cli import (
 )
 from tryggport.errors import TryggError
 
+TECHNICIAN, MUNICIPALITY, CENTRE, QA, EVERYONE = "Technician", "Municipality", "Alarm centre", "QA", "Everyone"
+
+
+class _ByUser(typer.core.TyperGroup):
+    """Help in the order of those who use it, from the technician on; Typer alone puts groups after commands."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        panels = [TECHNICIAN, MUNICIPALITY, CENTRE, QA, EVERYONE]
+        return sorted(self.commands, key=lambda name: panels.index(str(self.commands[name].rich_help_panel)))  # type: ignore[attr-defined]
+
+
 app = typer.Typer(
-    no_args_is_help=True, add_completion=False, help="Flash, provision, receive and test Tryggport gateways."
+    cls=_ByUser,
+    no_args_is_help=True,
+    add_completion=False,
+    help="Flash, provision, receive and test Tryggport gateways.",
 )
 
-TECHNICIAN, MUNICIPALITY, CENTRE, QA, EVERYONE = "Technician", "Municipality", "Alarm centre", "QA", "Everyone"
 app.command("flash", rich_help_panel=TECHNICIAN)(flash.command)
 app.command("provision", rich_help_panel=TECHNICIAN)(provision.command)
 app.add_typer(pki.app, name="pki", rich_help_panel=MUNICIPALITY)

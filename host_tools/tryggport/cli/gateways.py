@@ -9,7 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from tryggport.cli.reception import DEFAULT_DB, AsJson, DatabaseUrl, local_time, split_address
-from tryggport.reception import open_database, orders
+from tryggport.reception import open_database, views
+from tryggport.reception.tenants import centre
 from tryggport.registry import changes, commands
 from tryggport.wire import order
 
@@ -39,7 +40,7 @@ def list_orders(
     as_json: AsJson = False,
 ) -> None:
     """Show what was asked of gateways, newest first, and what they answered."""
-    rows = orders.list_orders(open_database(db, create=False), gateway, limit)
+    rows = views.list_orders(centre(open_database(db, create=False)), gateway, limit)
     if as_json:
         print(json.dumps(rows, indent=2))
         return

@@ -15,7 +15,7 @@ from tryggport.reception.database import Database
 from tryggport.reception.ledger import now_ms
 from tryggport.reception.schema import orders, statuses
 from tryggport.wire import cbor
-from tryggport.wire.order import BUSY, CODES, COMMAND, COMMANDS, DONE, KINDS, TRUST, Result
+from tryggport.wire.order import BUSY, COMMAND, DONE, TRUST, Result
 
 REPEAT_MS = 60_000  # TP-BND-027
 _OPEN = orders.c.answered_ms.is_(None)
@@ -101,31 +101,6 @@ def confirmed(database: Database, kind: int = TRUST) -> dict[str, int]:
     query = select(orders.c.gateway, func.max(orders.c.number)).where(kept).group_by(orders.c.gateway)
     with database.read() as tx:
         return {gateway: version for gateway, version in tx.execute(query)}
-
-
-def list_orders(database: Database, gateway: str | None = None, limit: int = 100) -> list[dict[str, Any]]:
-    """The latest orders, newest first, in words."""
-    query = select(orders).order_by(orders.c.id.desc()).limit(limit)
-    if gateway is not None:
-        query = query.where(orders.c.gateway == gateway)
-    with database.read() as tx:
-        return [_shown(row) for row in tx.execute(query)]
-
-
-def _shown(row: Any) -> dict[str, Any]:
-    late = row.not_after_ms is not None and row.not_after_ms <= now_ms()
-    waiting = "expired" if late else "waits for an answer" if row.sent_ms else "waits for the reception"
-    return {
-        "id": row.id,
-        "gateway": row.gateway,
-        "order": COMMANDS.get(row.what, KINDS[row.kind]),
-        "number": row.number,
-        "queued_ms": row.queued_ms,
-        "sent_ms": row.sent_ms,
-        "answered_ms": row.answered_ms,
-        "code": row.code,
-        "state": waiting if row.answered_ms is None else CODES.get(row.code, f"code {row.code}"),
-    }
 
 
 def _named(gateway: str, kind: int, number: int) -> Any:

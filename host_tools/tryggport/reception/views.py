@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Table, exists, func, select
+from sqlalchemy import ColumnElement, Connection, Table, exists, func, select, true
 
 from tryggport.errors import TryggError
 from tryggport.reception import dating, grace
@@ -24,6 +24,7 @@ from tryggport.reception.schema import (
     events,
     installations,
     municipalities,
+    orders,
     refusals,
     revoked,
     statuses,
@@ -35,6 +36,7 @@ from tryggport.reception.tenants import Scope
 from tryggport.wire import kinds
 from tryggport.wire.event import Event
 from tryggport.wire.fields import PayloadError
+from tryggport.wire.order import CODES, COMMANDS, KINDS
 
 Row = dict[str, Any]
 _COUNTED = (events, conflicts, unreadable)
@@ -188,6 +190,14 @@ def show_home(scope: Scope, home: str) -> list[Row]:
     return found
 
 
+def list_orders(scope: Scope, gateway: str | None = None, limit: int = 100) -> list[Row]:
+    """The latest orders to gateways, newest first, in words."""
+    which = true() if gateway is None else orders.c.gateway == gateway
+    query = select(orders).where(scope.serves(orders.c.gateway), which).order_by(orders.c.id.desc()).limit(limit)
+    with scope.read() as tx:
+        return [_order(row) for row in tx.execute(query)]
+
+
 def list_steps(scope: Scope, municipality: str) -> list[Row]:
     """Whom the cases of a municipality go to, in order. Raises TryggError when the reader has no such municipality."""
     with scope.read() as tx:
@@ -211,6 +221,22 @@ def list_revoked(scope: Scope) -> list[Row]:
         condition = condition.where(revoked.c.gateway.in_(here))
     with scope.read() as tx:
         return _rows(tx.execute(condition))
+
+
+def _order(row: Any) -> Row:
+    late = row.not_after_ms is not None and row.not_after_ms <= now_ms()
+    waiting = "expired" if late else "waits for an answer" if row.sent_ms else "waits for the reception"
+    return {
+        "id": row.id,
+        "gateway": row.gateway,
+        "order": COMMANDS.get(row.what, KINDS[row.kind]),
+        "number": row.number,
+        "queued_ms": row.queued_ms,
+        "sent_ms": row.sent_ms,
+        "answered_ms": row.answered_ms,
+        "code": row.code,
+        "state": waiting if row.answered_ms is None else CODES.get(row.code, f"code {row.code}"),
+    }
 
 
 def _cases(tx: Connection, condition: ColumnElement[bool]) -> list[Row]:
