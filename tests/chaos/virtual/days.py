@@ -235,7 +235,7 @@ WEATHER = (
 
 def settle_unseen(app):
     """A gateway that believes every signed receipt."""
-    app.uplink._prove = lambda ranges: None
+    app.uplink._prove = lambda ranges, outcome: None
 
 
 def settle_at_puback(app):
@@ -243,8 +243,8 @@ def settle_at_puback(app):
     uplink = app.uplink
     done = uplink._done
 
-    def hasty(message, seqs):
-        done(message, seqs)
+    def hasty(message, seqs, alarm):
+        done(message, seqs, alarm)
         if message.reason is not None and message.reason < 0x80:
             for seq in seqs:
                 app.journal.settle(seq, seq)
