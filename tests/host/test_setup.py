@@ -45,6 +45,8 @@ def test_every_locked_requirement_has_a_hash() -> None:
 
 
 def test_help_goes_from_the_technician_on():
-    shown = subprocess.run([Path(sys.executable).with_name("tryggport"), "--help"], capture_output=True, text=True, check=True).stdout
+    shown = subprocess.run(
+        [Path(sys.executable).with_name("tryggport"), "--help"], capture_output=True, text=True, check=True
+    ).stdout
     users = ["Technician", "Municipality", "Alarm centre", "QA", "Everyone"]
     assert sorted(users, key=shown.index) == users
