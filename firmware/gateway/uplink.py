@@ -66,8 +66,7 @@ class Uplink:
         self._receipt_came = asyncio.Event()
         self.refused_receipts = 0
         self.again = None  # again.Again, one envelope at a time, while there is something to send once more
-        # A coroutine function that takes its turn with the receipts: two verifications need much heap.
-        self.guest = None
+        self.guest = None  # a coroutine function that takes its turn with the receipts: verifying takes much heap
         self.on_order = None  # called with an envelope that came on the topic command
         self.on_bound = None  # called with the seqs in flight, and first and last of a range that a receipt is for
         self.on_fault = None  # called with OUTCOME_CONFLICT or OUTCOME_QUARANTINED

@@ -6,6 +6,7 @@ The real firmware over TLS and a real Mosquitto; mbedTLS sees the board's clock 
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from chains import stored, wait_quiet, wait_stored
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from time_server import TimeServer
+from tryggport.board import clock
 from tryggport.devices.link import Link
 from tryggport.pki import authority, files
 from tryggport.reception import open_database, views
@@ -43,9 +45,12 @@ app.main()
 
 def at(days: int, *arguments: str | Path) -> None:
     """`tryggport`, so many days from now."""
-    command = ["faketime", "-f", f"{days:+d}d", TRYGGPORT, *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
+    env = os.environ | {"LD_PRELOAD": str(clock.libfaketime()), "FAKETIME": f"{days:+d}d"}
+    command = [TRYGGPORT, *map(str, arguments)]
+    process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    said, _ = process.communicate(timeout=120)
+    clock.sweep(process.pid)
+    assert process.returncode == 0, said
 
 
 @pytest.fixture(scope="module")
@@ -190,7 +195,7 @@ def test_TP_WIR_042_TP_WIR_048_answers_that_prove_nothing_leave_the_clock_at_its
     alarm, _ = sorted(wait_stored(chain, "help", before + 2), key=lambda row: int(row["seq"]))[-2:]
     happened = alarm["happened"]
     assert happened["how"] == "between", "that boot never knew the time"
-    assert happened["earliest_ms"] < pressed + 1000 and pressed < happened["latest_ms"] < pressed + 10_000
+    assert happened["earliest_ms"] < pressed + 1000 and pressed - 1000 < happened["latest_ms"] < pressed + 10_000
 
 
 def test_TP_WIR_042_TP_WIR_043_TP_WIR_049_time_servers_in_2036_are_dropped_when_a_certificate_contradicts_them(
@@ -233,6 +238,7 @@ def test_TP_WIR_046_TP_WIR_047_a_renewed_certificate_lets_in_who_lay_in_a_cupboa
     assert happened["how"] == "about" and abs(happened["latest_ms"] - life.began_ms) < 10_000
 
 
+@pytest.mark.long
 def test_TP_WIR_042_TP_WIR_046_a_certificate_of_last_week_needs_a_time_server_and_says_so(
     chain: Chain, servers: list[TimeServer], tmp_path: Path
 ) -> None:
@@ -253,7 +259,7 @@ def test_TP_WIR_042_TP_WIR_046_a_certificate_of_last_week_needs_a_time_server_an
     life.wait_said("mqtt: connected", timeout_s=AGAIN_S)
     alarms = wait_stored(chain, "help", before + 2)
     assert len(alarms) == before + 2 and alarms[1]["quality"] == "never"
-    assert quality(chain) == "holdover", "nobody had confirmed it when the birth was written"
+    assert wait_quality(chain, "synced") == "synced", "a receipt has confirmed it"
     assert [server.asked for server in servers] == [1, 2, 2]
 
 

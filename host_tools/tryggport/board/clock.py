@@ -32,6 +32,12 @@ def libfaketime() -> Path:
     raise TryggError("A board with a cold clock needs libfaketime.", f"Type: {install}")
 
 
+def sweep(pid: int) -> None:
+    """Takes away what libfaketime leaves behind of an ended process: one that gets the same number later could not start."""
+    for name in (f"faketime_shm_{pid}", f"sem.faketime_sem_{pid}"):
+        Path("/dev/shm", name).unlink(missing_ok=True)  # noqa: S108
+
+
 class Clock:
     """`offset_ms` is what the RTC is ahead of the calendar of the child's C library."""
 

@@ -16,7 +16,7 @@ from typing import Any
 from tryggport import paths
 from tryggport.board import child as children
 from tryggport.board import operations
-from tryggport.board.clock import Clock
+from tryggport.board.clock import Clock, sweep
 from tryggport.board.cuts import Cut, Step, Tear
 from tryggport.board.flash import Flash
 from tryggport.board.forwarder import Network
@@ -170,6 +170,7 @@ class BoardHost:
             return 0
         child, self.child = self.child, None
         status = child.kill()
+        sweep(child.process.pid)
         self._loop.remove_reader(child.hub)
         if self._hub:
             self._hub.open = False

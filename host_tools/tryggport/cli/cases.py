@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tryggport.cli.reception import DEFAULT_DB, AsJson, DatabaseUrl, Municipality, local_time, scope_of
+from tryggport.cli.reception import DEFAULT_DB, AsJson, DatabaseUrl, Municipality, local_time, print_list, scope_of
 from tryggport.reception import cases, channels, views
 from tryggport.reception.ledger import now_ms
 
@@ -29,11 +29,7 @@ def list_cases(
     """All cases, newest first."""
     with scope_of(db, municipality) as scope:
         found = views.list_cases(scope, closed=not open_only, held=held)
-    if as_json:
-        print(json.dumps(found, indent=2))
-        return
-    for case in found:
-        print(_line(case))
+    print_list(found, as_json, _line)
 
 
 @app.command()

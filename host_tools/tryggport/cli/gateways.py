@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from tryggport.cli.reception import DEFAULT_DB, AsJson, DatabaseUrl, local_time, split_address
+from tryggport.cli.reception import DEFAULT_DB, AsJson, DatabaseUrl, local_time, print_list, split_address
 from tryggport.reception import open_database, views
 from tryggport.reception.tenants import centre
 from tryggport.registry import changes, commands
@@ -25,11 +24,7 @@ DEFAULT_WAIT_S = 30.0
 def list_gateways(pki: Pki, db: DatabaseUrl = DEFAULT_DB, as_json: AsJson = False) -> None:
     """Show all gateways, with the trust list and the configuration that each has confirmed."""
     rows = changes.overview(open_database(db, create=False), pki)
-    if as_json:
-        print(json.dumps(rows, indent=2))
-        return
-    for row in rows:
-        print(f"{row['gateway']:24}  trust list {row['trust'] or '-'}  configuration {row['configuration'] or '-'}")
+    print_list(rows, as_json, _version_line)
 
 
 @app.command("orders")
@@ -41,13 +36,7 @@ def list_orders(
 ) -> None:
     """Show what was asked of gateways, newest first, and what they answered."""
     rows = views.list_orders(centre(open_database(db, create=False)), gateway, limit)
-    if as_json:
-        print(json.dumps(rows, indent=2))
-        return
-    for row in rows:
-        print(
-            f"{local_time(row['queued_ms'])}  {row['gateway']:24}  {row['order']:14}  {row['number']:14}  {row['state']}"
-        )
+    print_list(rows, as_json, _order_line)
 
 
 @app.command()
@@ -101,3 +90,12 @@ def _command(db: str, pki: Path, gateway: str, wait_s: float, what: int, *argume
     order_id = commands.send(database, pki, gateway, what, *arguments)
     done = commands.wait(database, order_id, wait_s) is not None
     print("Done." if done else f"No answer yet. See what becomes of it: tryggport gateways orders {gateway}")
+
+
+def _version_line(row: dict[str, Any]) -> str:
+    return f"{row['gateway']:24}  trust list {row['trust'] or '-'}  configuration {row['configuration'] or '-'}"
+
+
+def _order_line(row: dict[str, Any]) -> str:
+    asked = f"{local_time(row['queued_ms'])}  {row['gateway']:24}  {row['order']:14}  {row['number']:14}"
+    return f"{asked}  {row['state']}"

@@ -9,7 +9,7 @@ import json
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -171,6 +171,15 @@ def split_address(address: str) -> tuple[str, int]:
     if not host or not port.isdecimal() or not 0 < int(port) < 65536:
         raise TryggError(f"{address!r} is not HOST:PORT.", "Example: --broker localhost:8883", usage=True)
     return host.strip("[]"), int(port)
+
+
+def print_list(rows: list[dict[str, Any]], as_json: bool, line: Callable[[dict[str, Any]], str]) -> None:
+    """What a verb that lists prints: JSON for programs, else a line for each row."""
+    if as_json:
+        print(json.dumps(rows, indent=2))
+        return
+    for row in rows:
+        print(line(row))
 
 
 def local_time(unix_ms: int) -> str:

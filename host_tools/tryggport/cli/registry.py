@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import tomllib
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +10,7 @@ from typing import Annotated
 import typer
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from tryggport.cli.reception import DEFAULT_DB, AsJson, DatabaseUrl, Municipality, local_time, scope_of
+from tryggport.cli.reception import DEFAULT_DB, AsJson, DatabaseUrl, Municipality, local_time, print_list, scope_of
 from tryggport.errors import TryggError
 from tryggport.reception import escalation, installations, open_database, placing, tenants, views
 from tryggport.reception.ledger import now_ms
@@ -45,11 +44,7 @@ def list_municipalities(db: DatabaseUrl = DEFAULT_DB, as_json: AsJson = False) -
     """The municipalities and how many homes they have."""
     with scope_of(db) as scope:
         found = views.list_municipalities(scope)
-    if as_json:
-        print(json.dumps(found, indent=2))
-        return
-    for row in found:
-        print(f"{row['name']:24}  {row['homes']} homes")
+    print_list(found, as_json, lambda row: f"{row['name']:24}  {row['homes']} homes")
 
 
 @app.command("import")
@@ -81,11 +76,7 @@ def list_installations(
     """Which gateway serves which home."""
     with scope_of(db, municipality) as scope:
         found = views.list_installations(scope, ended=ended)
-    if as_json:
-        print(json.dumps(found, indent=2))
-        return
-    for row in found:
-        print(_line(row))
+    print_list(found, as_json, _line)
 
 
 @app.command()
@@ -98,11 +89,7 @@ def show(
     """All gateways that have served a home, newest first."""
     with scope_of(db, municipality) as scope:
         found = views.show_home(scope, home)
-    if as_json:
-        print(json.dumps(found, indent=2))
-        return
-    for row in found:
-        print(_line(row))
+    print_list(found, as_json, _line)
 
 
 @app.command()
@@ -162,11 +149,11 @@ def escalation_list(
         if file is not None:
             escalation.set_steps(scope, municipality, _steps(file), by)
         found = views.list_steps(scope, municipality)
-    if as_json:
-        print(json.dumps(found, indent=2))
-        return
-    for row in found:
-        print(f"{row['kind']:8}  {row['name']:24}  {row['target']}  then waits {row['wait_ms'] / 1000:g} s")
+    print_list(
+        found,
+        as_json,
+        lambda row: f"{row['kind']:8}  {row['name']:24}  {row['target']}  then waits {row['wait_ms'] / 1000:g} s",
+    )
 
 
 def _steps(path: Path) -> list[escalation.Step]:

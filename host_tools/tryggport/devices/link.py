@@ -15,7 +15,7 @@ from tryggport.errors import TryggError
 CHUNK_BYTES = 512
 OPENINGS, REOPEN_S = 4, 0.25
 RESET_S = 0.3
-ATTEMPTS_S = (3, 10)
+ATTEMPTS_S = (3, 3, 3, 5)  # each interrupts anew
 
 
 class Link:
