@@ -23,7 +23,7 @@ SHORT_SEED = 1
 FAULTS = (
     "network cut", "long outage", "broker restarted", "reception closed", "bad broker", "bad receipts", "old and false receipts", "lie",
     "clock stepped", "reception's clock stepped", "power cut", "cut in flash", "cut at an instant", "dropped", "duplicates",
-    "planted", "help", "fall", "cancel",
+    "planted", "help", "fall", "cancel", "second path", "path lost", "poison",
 )  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 """A broker of MQTT 5 for one gateway, as bad as the network that leads to it. Written against the standard, for one client.
 
 It keeps the client's session and what waits for it; `forget` is a restart without persistence. `chance` names how often, of a
-thousand times, each misbehaviour happens."""
+thousand times, each misbehaviour happens; `poison` is bytes that it cannot stand: it closes the connection that brings them."""
 
 import random
 
@@ -104,7 +104,7 @@ class Network:
 
 
 class Broker:
-    """`receiver(topic, payload)`: takes what the gateway published; `deliver` brings it a receipt."""
+    """`receiver(topic, payload, broker)`: takes what the gateway published; `deliver` brings it a receipt."""
 
     def __init__(self, network):
         self._network = network
@@ -113,6 +113,7 @@ class Broker:
         self.stream = None
         self.down = False
         self.chance = {}
+        self.poison = None
         self._held = []
         self.forget()
 
@@ -192,6 +193,9 @@ class Broker:
         payload = body[end + 1 + start + size :]
         if not first & 2:
             raise ValueError("published at QoS 0")
+        if self.poison and self.poison in payload:
+            self.drop_connection()
+            return
         if self._happens("refuse_publish"):
             self._send(b"\x40\4" + pid + bytes((random.choice(_REFUSALS), 0)))
             return
@@ -205,7 +209,13 @@ class Broker:
             if len(self._held) < _MAX_HELD:
                 self._held.append((topic, payload))
             return
-        self._network.world.later(self._network.delay_ms(), lambda: self.receiver(topic, payload))
+        self._network.world.later(self._network.delay_ms(), lambda: self.receiver(topic, payload, self))
+
+    def behave(self):
+        """Does what it should from now on."""
+        self.chance.clear()
+        self.down = False
+        self.listen(True)
 
     def listen(self, listening):
         """The receiver comes or goes; when it comes, it is given what was held."""

@@ -18,6 +18,7 @@ from world import Cut, World
 _MINUTE_MS = 60_000
 _HOUR_MS = 3_600_000
 _OFF_STEP_MS = 200
+_PATHS = 2
 _YEAR_MS = 365 * 24 * _HOUR_MS
 _FAULTS = (kinds.FAULT_ACCELEROMETER, kinds.FAULT_TASK_STOPPED, kinds.FAULT_EVIDENCE_CUT)
 
@@ -33,12 +34,13 @@ class Story:
 
     def __init__(self, variant):
         self.world = World()
-        self.network = Network(self.world)
-        self.broker = self.network.broker
-        self.reception = Reception(self.world, self.broker, "home-0001", Home.public_key(), variant)
-        self.home = Home(self.world, self.network, self.reception.keys())
+        self.networks = [Network(self.world) for _ in range(_PATHS)]
+        self.brokers = [network.broker for network in self.networks]
+        self.reception = Reception(self.world, self.brokers, "home-0001", Home.public_key(), variant)
+        self.home = Home(self.world, self.networks, self.reception.keys())
         self.home.break_app = BROKEN.get(variant)
         self.happened = {}
+        self.poison = None  # (epoch, seq) of an event that cannot arrive
         self.calm = False
         self._off_ms = 0
         time.rtc_ahead_ms = self.reception.ahead_ms
@@ -105,33 +107,67 @@ class Story:
     def _for_a_while(self, end, longest_ms):
         self.world.later(random.randint(1_000, longest_ms), end)
 
+    def _some_of(self, paths):
+        """One path, or all."""
+        return random.choice([paths] + [[path] for path in paths])
+
     def cut_network(self):
-        self.network.become(random.choice(("cut", "silent")))
-        self._for_a_while(lambda: self.network.become("good"), 30 * _MINUTE_MS)
+        self._cut_networks(self._some_of(self.networks), ("cut", "silent"), 30 * _MINUTE_MS)
 
     def long_outage(self):
-        self.network.become("cut")
+        self._cut_networks(self.networks, ("cut",), 8 * _HOUR_MS)
         self._chatter(random.randint(100, 400))
         self._lies(5)
-        self._for_a_while(lambda: self.network.become("good"), 8 * _HOUR_MS)
+
+    def lose_a_path(self):
+        """For so long that only its test tells."""
+        self._cut_networks([random.choice(self.networks)], ("cut", "silent"), 40 * _HOUR_MS)
+
+    def _cut_networks(self, networks, how, longest_ms):
+        for network in networks:
+            network.become(random.choice(how))
+            self._for_a_while(lambda network=network: network.become("good"), longest_ms)
 
     def restart_broker(self):
-        self.broker.down = True
-        self.broker.drop_connection()
-        if random.getrandbits(1):
-            self.broker.forget()
-        self._for_a_while(self._broker_back, 10 * _MINUTE_MS)
+        for broker in self._some_of(self.brokers):
+            broker.down = True
+            broker.drop_connection()
+            if random.getrandbits(1):
+                broker.forget()
+            self._for_a_while(lambda broker=broker: self._broker_back(broker), 10 * _MINUTE_MS)
 
-    def _broker_back(self):
-        self.broker.down = False
+    def _broker_back(self, broker):
+        broker.down = False
 
     def close_reception(self):
-        self.broker.listen(False)
-        self._for_a_while(lambda: self.broker.listen(True), 2 * _HOUR_MS)
+        for broker in self._some_of(self.brokers):
+            broker.listen(False)
+            self._for_a_while(lambda broker=broker: broker.listen(True), 2 * _HOUR_MS)
 
     def bad_broker(self):
         names = ("no_puback", "lose", "refuse", "refuse_publish", "no_subscribers")
-        self._misbehave(self.broker.chance, names)
+        for broker in self._some_of(self.brokers):
+            self._misbehave(broker.chance, names)
+
+    def poison_event(self):
+        """One event that no broker takes, or that the reception never answers."""
+        pending = self._pending()
+        if self.poison or not pending:
+            return
+        seq, _, payload = random.choice(pending)
+        self._count("poison")
+        payload = bytes(payload)
+        self.poison = _name_of(seq, payload)
+
+        for taster in random.choice((self.brokers, [self.reception])):
+            taster.poison = payload
+        self._for_a_while(self._wholesome, 12 * _HOUR_MS)
+
+    def _wholesome(self):
+        if not self.calm:  # what is poison at the end stays poison
+            self.poison = None
+            for taster in self.brokers + [self.reception]:
+                taster.poison = None
 
     def bad_receipts(self):
         self._misbehave(self.reception.chance, ("withhold", "double", "late", "busy", "quarantine", "plant", "taken"))
@@ -150,13 +186,15 @@ class Story:
         for _ in range(count):
             self.world.later(random.randint(0, _HOUR_MS), self._lie)
 
+    def _pending(self):
+        """[(seq, alarm, payload)] of the gateway's journal."""
+        return list(self.home.app.journal.pending(500)) if self.home.app and self.world.power else []
+
     def _lie(self):
-        pending = (
-            [seq for seq, _, _ in self.home.app.journal.pending(500)] if self.home.app and self.world.power else []
-        )
+        pending = self._pending()
         if pending:
             self._count("lie")
-            self.reception.lie(self.home.app.journal.epoch, random.choice(pending))
+            self.reception.lie(self.home.app.journal.epoch, random.choice(pending)[0])
 
     def step_clock(self):
         time.rtc_ahead_ms += random.choice((-1, 1)) * _YEAR_MS
@@ -200,11 +238,10 @@ class Story:
 
     def _be_calm(self):
         self.calm = True
-        self.broker.chance.clear()
         self.reception.chance.clear()
-        self.broker.down = False
-        self.network.become("good")
-        self.broker.listen(True)
+        for network in self.networks:
+            network.become("good")
+            network.broker.behave()
         board_trace.listener = None
         self._off_ms = 0
 
@@ -212,6 +249,7 @@ class Story:
         app = self.home.app
         self._running = False
         self.stats = app.journal.stats() if app else None
+        self.left = [_name_of(seq, payload) for seq, _, payload in self._pending()]
         self.world.power = False
 
 
@@ -219,12 +257,15 @@ WEATHER = (
     ("network cut", Story.cut_network),
     ("network cut", Story.cut_network),
     ("long outage", Story.long_outage),
+    ("path lost", Story.lose_a_path),
     ("broker restarted", Story.restart_broker),
     ("reception closed", Story.close_reception),
     ("bad broker", Story.bad_broker),
     ("bad receipts", Story.bad_receipts),
     ("bad receipts", Story.bad_receipts),
     ("old and false receipts", Story.old_and_false_receipts),
+    ("poison", Story.poison_event),
+    ("poison", Story.poison_event),
     ("clock stepped", Story.step_clock),
     ("reception's clock stepped", Story.step_reception_clock),
     ("power cut", Story.cut_power),
@@ -268,12 +309,13 @@ def check(story):
     """What is not as promised, as sentences."""
     home = story.home
     failed = home.died + ["(epoch, seq) used twice: " + _name(name) for name in home.reused]
-    failed += list(_check_rows(story.reception, home.tried)) + list(_check_kept(home.kept, story.reception.rows))
-    stats = story.stats
-    if stats is None:
+    failed += list(_check_rows(story.reception, home.tried))
+    failed += list(_check_kept(home.kept, story.reception.rows, story.left))
+    failed += ["still pending: " + _name(name) for name in story.left if name != story.poison]
+    if story.stats is None:
         failed.append("the gateway is off at the end")
-    elif stats["pending_alarms"] or stats["pending_events"] or stats["dropped_ranges"]:
-        failed.append("still pending: %s" % stats)
+    elif story.stats["dropped_ranges"]:
+        failed.append("drops are not told of: %s" % story.stats)
     return failed
 
 
@@ -287,19 +329,23 @@ def _check_rows(reception, tried):
             yield "stored %d times: %s" % (len(stored), _name(name))
 
 
-def _check_kept(kept, rows):
-    """What was kept is stored, or, if it is no alarm, named in a drop that is stored."""
+def _check_kept(kept, rows, left):
+    """What was kept is stored or left in the journal, or, if it is no alarm, named in a drop that is stored."""
     dropped = []
     for stored in rows.values():
         event = cbor.decode(stored[-1]) if stored[-1] != b"planted" else {8: None}
         if event[8] == kinds.DROP:
             dropped.append((event[15][kinds.DATA_FIRST], event[15][kinds.DATA_LAST]))
     for name, (payload, alarm) in kept.items():
-        if payload not in rows.get(name, ()):
+        if payload not in rows.get(name, ()) and name not in left:
             if alarm:
                 yield "alarm lost: " + _name(name)
             elif not any(first <= name[1] <= last for first, last in dropped):
                 yield "event neither stored nor named in a drop: " + _name(name)
+
+
+def _name_of(seq, payload):
+    return cbor.decode(payload)[2], seq
 
 
 def _name(name):
@@ -317,7 +363,7 @@ def main(seed, days, variant):
         "appended": len(home.kept), "alarms": sum(alarm for _, alarm in home.kept.values()),
         "cut appends": len(home.tried) - len(home.kept), "dropped": story.stats["dropped"] if story.stats else -1,
         "cut in flash": home.cuts, "receipts": reception.receipts, "duplicates": reception.duplicates, "planted": len(reception.planted),
-        "unverified at the reception": reception.refused,
+        "unverified at the reception": reception.refused, "second path": home.arrivals[1], "poison at the end": len(story.left),
     })  # fmt: skip
     failed = check(story)
     report = {"seed": seed, "days": days, "failed": failed[:20], "failures": len(failed), "happened": counts}

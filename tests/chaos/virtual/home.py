@@ -34,8 +34,8 @@ _TRACE = 300
 class Home:
     """`kept`: {(epoch, seq): (bytes, alarm)} of every append that returned; `tried`: set of (epoch, seq, bytes), cut ones too."""
 
-    def __init__(self, world, network, receipt_keys):
-        self.world, self.network, self.receipt_keys = world, network, receipt_keys
+    def __init__(self, world, networks, receipt_keys):
+        self.world, self.networks, self.receipt_keys = world, networks, receipt_keys
         key = bytes(random.getrandbits(8) for _ in range(251)) if random.getrandbits(1) else b""
         self.nor = Nor(BLOCKS * 4096, strict=True, key=key, sleep_ms=time.sleep_ms)
         self.nvs = _Nvs()
@@ -45,12 +45,13 @@ class Home:
         self.mains = 1
         self.app = None
         self.boots = self.cuts = 0
+        self.arrivals = [0] * len(networks)
         self.trace = []
         self.died = []
         self.break_app = None
         self._config = Settings(
-            gateway=GATEWAY, version=1, brokers=[("broker", 8883)], provisioned_ms=_BUILT_MS, grace_ms=0, placement="waist",
-            location=1, heartbeat_s=300, time_servers=[], receipt_keys=receipt_keys, sign_key=_SIGN_KEY,
+            gateway=GATEWAY, version=1, brokers=[("broker", path) for path in range(len(networks))], provisioned_ms=_BUILT_MS,
+            grace_ms=0, placement="waist", location=1, heartbeat_s=300, time_servers=[], receipt_keys=receipt_keys, sign_key=_SIGN_KEY,
         )  # fmt: skip
         app_module.log = self.say
 
@@ -75,21 +76,29 @@ class Home:
             pass
         self.app = None
         board_trace.listener = None
-        self.network.power_cut()
+        for network in self.networks:
+            network.power_cut()
 
     def _switch_on(self):
         store = Store(self.nvs)
         journal = KeptJournal(self, JournalMark(store))
         clock = Clock(time.set_rtc, store, _BUILT_MS)
+        paths = begin(self._config.brokers)
+
+        async def opener(attempt):
+            _, path = paths.address[0]
+            self.arrivals[path] += 1
+            return await self.networks[path].open(attempt)
+
         client = Client(
-            GATEWAY, self.network.open, session_expiry_s=3600, max_packet=1536, tx_bytes=256, user=GATEWAY, resend=False,
-            random=random.random,
+            GATEWAY, opener, session_expiry_s=3600, max_packet=1536, tx_bytes=256, user=GATEWAY, resend=False,
+            random=random.random, round=len(self.networks),
         )  # fmt: skip
         client.subscribe("trygg/1/%s/receipt" % GATEWAY)
         pin = _Pin()
         app = self.app = app_module.App(
             self._config, (None, None), lambda: self.mains, None, Lamp(pin, pin, pin, UNANSWERED_AGAIN_MS), Watch(None, store),
-            clock, journal, client, store, 0, begin(self._config.brokers),
+            clock, journal, client, store, 0, paths,
         )  # fmt: skip
         data = {kinds.DATA_CAUSE: kinds.CAUSE_POWER_ON}
         if journal.previous_epoch:

@@ -1,7 +1,8 @@
 """A reception by protocols/wire.md: verifies, stores once by identity, and signs receipts for what it has stored.
 
 `chance` names how often, of a thousand times, a receipt is withheld, doubled, late, stale, or something is answered with another
-outcome; `variant` breaks it on purpose, so that a test can see whether anybody notices."""
+outcome; `poison` is bytes that it never answers; `variant` breaks it on purpose, so that a test can see whether anybody notices.
+A receipt goes out over the path that the events came by, what becomes of an alarm over all (TP-WIR-031)."""
 
 import hashlib
 import random
@@ -18,8 +19,8 @@ _START_MS = 1795300000000
 class Reception:
     """`rows`: {(epoch, seq): [event bytes]}; more than one where identities collided and both were kept."""
 
-    def __init__(self, world, broker, gateway, public65, variant=""):
-        self._world, self._broker, self._gateway, self._variant = world, broker, gateway, variant
+    def __init__(self, world, brokers, gateway, public65, variant=""):
+        self._world, self._brokers, self._gateway, self._variant = world, brokers, gateway, variant
         self._keys = {cose.kid(public65): public65}
         self._public = p256.public_key(_SECRET)
         self._stranger = p256.public_key(_STRANGER)
@@ -28,10 +29,12 @@ class Reception:
         self.rows = {}
         self.planted = set()  # what somebody else had put there under an identity before
         self.chance = {}
+        self.poison = None
         self.ahead_ms = _START_MS
         self.refused = self.receipts = self.duplicates = 0
         self._sent = []
-        broker.receiver = self.received
+        for broker in brokers:
+            broker.receiver = self.received
 
     def keys(self):
         """What the gateway trusts: {kid: public65}."""
@@ -40,9 +43,9 @@ class Reception:
     def _happens(self, what):
         return random.randrange(1000) < self.chance.get(what, 0)
 
-    def received(self, topic, payload):
+    def received(self, topic, payload, broker):
         name = topic[len(self._base) :]
-        if name not in ("alarm", "event"):
+        if name not in ("alarm", "event") or (self.poison and self.poison in payload):
             return
         # The table of the last key is kept by p256; gateway and reception are two machines with one each.
         kept, p256._kept[:] = p256._kept[:], self._tables
@@ -55,11 +58,11 @@ class Reception:
             self._tables, p256._kept[:] = p256._kept[:], kept
         events = _split(content)
         if self._happens("busy"):
-            self._answer(events, kinds.OUTCOME_RETRY_LATER, {6: random.randint(0, 120_000)})
+            self._answer(events, kinds.OUTCOME_RETRY_LATER, {6: random.randint(0, 120_000)}, (broker,))
             return
-        self._take(events, name == "alarm")
+        self._take(events, name == "alarm", broker)
 
-    def _take(self, events, alarm):
+    def _take(self, events, alarm, broker):
         quarantined = self._happens("quarantine")
         answers = {}
         for encoded in events:
@@ -69,10 +72,12 @@ class Reception:
             outcome = self._store((event[2], event[3]), encoded)
             answers.setdefault(kinds.OUTCOME_QUARANTINED if quarantined else outcome, []).append(encoded)
         for outcome, answered in answers.items():
-            self._answer(answered, outcome, {})
+            self._answer(answered, outcome, {}, (broker,))
         if alarm and self._happens("taken"):
             for outcome in (kinds.OUTCOME_HANDED_OVER, kinds.OUTCOME_TAKEN, kinds.OUTCOME_CLOSED):
-                self._world.later(random.randint(1_000, 900_000), lambda o=outcome: self._answer(events, o, {}))
+                self._world.later(
+                    random.randint(1_000, 900_000), lambda o=outcome: self._answer(events, o, {}, self._brokers)
+                )
 
     def _store(self, name, encoded):
         rows = self.rows.get(name)
@@ -90,7 +95,7 @@ class Reception:
         rows.append(encoded)
         return kinds.OUTCOME_CONFLICT
 
-    def _answer(self, events, outcome, more):
+    def _answer(self, events, outcome, more, brokers):
         ranges = []
         run = []
         for encoded in events + [None]:
@@ -102,7 +107,9 @@ class Reception:
             run.append((seq, encoded))
         epoch = cbor.decode(events[0])[2]
         for at in range(0, len(ranges), _RANGES):
-            self._post(self._receipt(epoch, ranges[at : at + _RANGES], outcome, more))
+            receipt = self._receipt(epoch, ranges[at : at + _RANGES], outcome, more)
+            for broker in brokers:
+                self._post(receipt, broker)
 
     def _receipt(self, epoch, ranges, outcome, more, secret=_SECRET):
         content = {1: self._gateway, 2: epoch, 3: ranges, 4: outcome, 5: self._world.now_ms() + self.ahead_ms}
@@ -110,26 +117,27 @@ class Reception:
         public = self._public if secret is _SECRET else self._stranger
         return cose.sign1(cbor.encode(content), self._base.encode() + b"receipt", secret, cose.kid(public))
 
-    def _post(self, receipt):
+    def _post(self, receipt, broker):
         self.receipts += 1
         self._sent = self._sent[1 - _KEPT_RECEIPTS :] + [receipt]
         if self._happens("withhold"):
             return
         for _ in range(1 + self._happens("double")):
             delay = random.randint(0, 300_000) if self._happens("late") else random.randint(5, 60)
-            self._world.later(delay, lambda: self._broker.deliver(self._base + "receipt", receipt))
+            self._world.later(delay, lambda: broker.deliver(self._base + "receipt", receipt))
 
     def repeat_old(self):
         """Somebody brings an old receipt again."""
         if self._sent:
-            self._broker.deliver(self._base + "receipt", random.choice(self._sent))
+            random.choice(self._brokers).deliver(self._base + "receipt", random.choice(self._sent))
 
     def lie(self, epoch, seq):
         """Somebody without the key, and somebody with it but without the event, says that it is stored."""
         ranges = [[seq, seq, bytes(random.getrandbits(8) for _ in range(8))]]
         for secret in (_STRANGER, _SECRET):
             receipt = self._receipt(epoch, ranges, kinds.OUTCOME_STORED, {}, secret)
-            self._broker.deliver(self._base + "receipt", receipt)
+            for broker in self._brokers:
+                broker.deliver(self._base + "receipt", receipt)
 
 
 def _split(content):
