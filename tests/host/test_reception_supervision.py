@@ -94,6 +94,25 @@ def test_TP_REC_010_a_will_or_a_retained_status_does_not_hide_or_make_silence(wo
     assert world.kinds() == ["silent"]
 
 
+def test_TP_REC_010_a_path_at_rest_is_silent_when_its_daily_test_has_not_come(world):
+    del world.alive["kitchen-7", 0]  # the primary is dead, and the gateway lives on the second path
+    world.beat(path=1, connect=2)
+    went_ms = world.now_ms
+    world.pass_time(25 * HOUR, 5 * MINUTE)
+    assert world.work() == []
+    while not world.work():
+        world.pass_time(5 * MINUTE, 5 * MINUTE)
+    assert 25 * HOUR < world.now_ms - went_ms <= 26 * HOUR + 10 * MINUTE
+    assert [(line["kind"], line["sentence"]) for line in world.work()] == [
+        (
+            "silent path",
+            "The gateway kitchen-7 in home A-1 is silent on path 0. It has another one; find out what is wrong.",
+        )
+    ]
+    world.say(path=0, connect=3)
+    assert world.work() == []
+
+
 def test_never_heard(world):
     world.install("Asker", "A-2", "hall-0002")
     world.pass_time(DAY, 2 * HOUR)
