@@ -53,7 +53,8 @@ class Site:
 
     def reception_process(self, *options):
         command = [TRYGGPORT, "reception", "run", "--pki", str(self.pki), "--db", self.url]
-        return self._process([*command, "--broker", f"{self.host}:{self.port}", *options])
+        broker = () if "--broker" in options else ("--broker", f"{self.host}:{self.port}")
+        return self._process([*command, *broker, *options])
 
     def run(self, *arguments):
         return subprocess.run([TRYGGPORT, *map(str, arguments)], capture_output=True, text=True, timeout=60)

@@ -106,7 +106,7 @@ def test_a_reception_that_stalls_is_sent_no_more_than_it_asked_for(site):  # noq
         for payload in payloads:
             gateway.post(payload, topics.EVENT)
         assert stalled.wait(10)
-        waiting = reception._link._arrived
+        waiting = reception._links._arrived
         assert site.wait_for(lambda: waiting.qsize() == RECEIVE_MAXIMUM - 1)
         time.sleep(0.3)
         assert waiting.qsize() == RECEIVE_MAXIMUM - 1  # and one in hand
