@@ -9,7 +9,7 @@ import dataclasses
 import json
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import (
@@ -34,6 +34,7 @@ from sqlalchemy import (
 from tryggport.errors import TryggError
 from tryggport.reception.database import Database
 from tryggport.reception.ledger import now_ms
+from tryggport.reception.presence import newest_heard
 from tryggport.reception.schema import ID, events, installations, metadata, statuses, steps
 from tryggport.scaip import codes
 from tryggport.scaip.channel import ScaipChannel
@@ -119,7 +120,7 @@ class SqlDeliveries:
 
 
 class Bridge:
-    """Gives the channel what is new in the database, and a heartbeat for each path of each home that is alive.
+    """Gives the channel what is new in the database, and a heartbeat of each home that is alive, for the path it is on.
 
     A home is an installation with a cid; its receivers are the SCAIP steps of its municipality.
     """
@@ -153,7 +154,7 @@ class Bridge:
         with self._database.read() as tx:
             homes = _homes(tx)
             notices: Sequence[Any] = tx.execute(_NOTICES, {"since_ms": now_ms() - LOOK_BACK_MS}).all()
-            alive: Sequence[Any] = tx.execute(select(statuses).where(statuses.c.online)).all()
+            states = tx.execute(select(statuses)).mappings().all()
         for row in notices:
             if row.id not in self._known and row.gateway in homes:
                 home, receivers = homes[row.gateway]
@@ -161,17 +162,17 @@ class Bridge:
                 self._channel.deliver(request, receivers, alarm=False)
                 self._known.add(row.id)
         self._known &= {row.id for row in notices}
-        for row in alive:
-            if row.gateway in homes:
-                self._beat(row, *homes[row.gateway])
+        for gateway, state in newest_heard(states).items():
+            if gateway in homes and state["online"]:
+                self._beat(state, *homes[gateway])
 
-    def _beat(self, row: Any, home: Home, receivers: Sequence[str]) -> None:
-        """A home is alive over a path for as long as its own heartbeat is not three times overdue."""
-        path, now_s = (row.gateway, row.path), time.monotonic()
-        fresh = row.seen_ms is not None and now_ms() - row.seen_ms < 3000 * HEARTBEAT_S
+    def _beat(self, state: Mapping[Any, Any], home: Home, receivers: Sequence[str]) -> None:
+        """A home is alive over the path it is on, for as long as its own heartbeat is not three times overdue."""
+        path, now_s = (state["gateway"], state["path"]), time.monotonic()
+        fresh = state["seen_ms"] is not None and now_ms() - state["seen_ms"] < 3000 * HEARTBEAT_S
         if fresh and now_s - self._beaten.get(path, -1e9) >= self._heartbeat_s:
             self._beaten[path] = now_s
-            self._channel.heartbeat(home, row.path, receivers)
+            self._channel.heartbeat(home, state["path"], receivers)
 
 
 _NOTICES = (

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import fields
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, insert, select, update
 
@@ -15,6 +15,7 @@ from tryggport.reception.schema import statuses
 from tryggport.wire.status import Status
 
 COLUMN_MAX = 2**63 - 1
+State = TypeVar("State", bound=Mapping[Any, Any])
 
 
 def keep_status(tx: Connection, status: Status, retained: bool, at_ms: int) -> None:
@@ -59,3 +60,15 @@ def _is_current(row: Mapping[Any, Any], known: Mapping[Any, Any]) -> bool:
 
 def _session(row: Mapping[Any, Any]) -> tuple[bytes, int, int]:
     return row["epoch"], row["boot"], row["connect"]
+
+
+def newest_heard(states: Iterable[State]) -> dict[str, State]:
+    """By gateway, the status of its last connection: sessions rise within an epoch, and a new epoch is heard later."""
+    newest: dict[str, State] = {}
+    for state in states:
+        other = newest.setdefault(state["gateway"], state)
+        same_epoch = state["epoch"] == other["epoch"]
+        key = ("boot", "connect") if same_epoch else ("seen_ms",)
+        if [state[name] or 0 for name in key] > [other[name] or 0 for name in key]:
+            newest[state["gateway"]] = state
+    return newest

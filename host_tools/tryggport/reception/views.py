@@ -14,6 +14,7 @@ from tryggport.reception.cases import kind_name
 from tryggport.reception.escalation import steps_of
 from tryggport.reception.installations import CANARY
 from tryggport.reception.ledger import now_ms
+from tryggport.reception.presence import newest_heard
 from tryggport.reception.schema import (
     CLOSED,
     audit,
@@ -121,7 +122,7 @@ def overview(scope: Scope) -> Row:
         ):
             columns = (table.c[name] for name in names.split())
             report[table.name] = _rows(tx.execute(select(*columns).where(scope.of(table)).order_by(table.c.id)))
-    newest = _newest_heard(states)
+    newest = newest_heard(states)
     for state in states:
         here = newest[state["gateway"]] is state
         state["online"] = state["online"] and here
@@ -130,18 +131,6 @@ def overview(scope: Scope) -> Row:
         state["epoch"] = state["epoch"].hex()
         state["quality"] = kinds.QUALITIES[state["quality"]]
     return {"counts": counts, "gateways": states, **report}
-
-
-def _newest_heard(states: list[Row]) -> dict[str, Row]:
-    """By gateway, the status of its last connection: sessions rise within an epoch, and a new epoch is heard later."""
-    newest: dict[str, Row] = {}
-    for state in states:
-        other = newest.setdefault(state["gateway"], state)
-        same_epoch = state["epoch"] == other["epoch"]
-        key = ("boot", "connect") if same_epoch else ("seen_ms",)
-        if [state[name] or 0 for name in key] > [other[name] or 0 for name in key]:
-            newest[state["gateway"]] = state
-    return newest
 
 
 def vital_signs(scope: Scope) -> Row:
