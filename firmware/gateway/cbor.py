@@ -52,7 +52,7 @@ def encode(obj):
 
 def array(items):
     """The array of items that are encoded already."""
-    return head(_ARRAY, len(items)) + b"".join(items)
+    return b"".join([head(_ARRAY, len(items))] + items)
 
 
 def put(out, obj, depth):

@@ -149,6 +149,7 @@ def _columns(file, g_bits, q_bits, q_table):
             programs = _ADD
         if not column % _SLICE_COLUMNS:
             yield
+    file = q_table = None  # see key_table_steps
 
 
 def product_steps(g, q=0, q_table=None):
@@ -160,7 +161,9 @@ def product_steps(g, q=0, q_table=None):
         yield from _columns(file, g_bits, _digits(q, attempt, _Q_TEETH * _Q_COLUMNS), q_table)
         if field.value(file, _Z):
             break
-    return [field.value(file, register) for register in (_X, _X + 1, _Z)]
+    x, y, z = field.value(file, _X), field.value(file, _X + 1), field.value(file, _Z)
+    file = q_table = None
+    return x, y, z
 
 
 def key_table_steps(x, y):
@@ -190,7 +193,9 @@ def key_table_steps(x, y):
         _add_full(file, powers[2 * bit + 1], not entry >> bit & 1)
         _keep(file, entry)
         yield
-    return (yield from _normalize(file))
+    table = yield from _normalize(file)
+    file = powers = None  # a finished generator may lie about for a while, by a stale slot of some stack
+    return table
 
 
 def _add_full(file, point, negate):
@@ -221,4 +226,5 @@ def _normalize(file):
         rest = (0, _W, _W, x + 2, 0, 9, 8, 8, 0, _U, x, 9, 0, 9, 8, 9, 0, _U + 1, x + 1, 9, 255)
         field.execute(file, bytes(last + rest))
         table[e] = file[_U * size : _W * size]
+    file = None
     return table

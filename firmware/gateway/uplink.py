@@ -7,12 +7,13 @@ again. Only a verified receipt whose digest matches settles (TP-WIR-012, TP-WIR-
 poison: it goes alone, behind the others of its class, after a growing pause (TP-WIR-035)."""
 
 import asyncio
+import gc
 import hashlib
 import time
 
 from micropython import const
 
-from gateway import cbor, cose
+from gateway import cbor, cose, p256
 from gateway.bounds import AGAIN_MS, ALARM_PAUSE_MS, EVENT_PAUSE_MS
 from gateway.kinds import (
     KINDS,
@@ -27,8 +28,10 @@ from gateway.kinds import (
 from gateway.trace import step
 
 _BATCH_BYTES = const(1214)  # payload of a full envelope (TP-COS-002)
+_LEAST_BYTES = const(16)
+_STARVED_MS = const(500)
 _MAX_IN_FLIGHT = const(64)  # TP-BND-013
-_MAX_ENVELOPES = const(8)  # TP-BND-012
+_MAX_ENVELOPES = const(3)  # TP-BND-012
 _TRIES = const(3)  # TP-BND-038: in vain, before an event goes alone
 _MOST_TRIES = const(12)
 _MAX_SUSPECTS = const(32)  # TP-BND-039
@@ -60,6 +63,7 @@ class Uplink:
         self._alarms = 0  # pending when the last receipt came
         self.awaited = None  # seq of the event that tests the path
         self._envelopes = 0
+        self._room = _BATCH_BYTES  # less while the heap has no room for a full envelope
         self._hold_until = None  # retry_later: ticks_ms before which no backlog is sent
         self._wake = asyncio.Event()
         self._receipts = []
@@ -121,7 +125,12 @@ class Uplink:
         """Sends for ever."""
         while True:
             alive()
-            if self._client.connected and await self._send_next():
+            try:
+                if self._client.connected and await self._send_next():
+                    continue
+            except MemoryError:
+                self._starved()
+                await asyncio.sleep_ms(_STARVED_MS)
                 continue
             await self._wake.wait()
             self._wake.clear()
@@ -133,6 +142,8 @@ class Uplink:
                 seq, payload, alarm = self._fresh[0]
                 await self._send([(seq, payload)], alarm, True)
                 self._fresh.pop(0)
+        except MemoryError:
+            self._starved()
         finally:
             self._fresh.clear()  # after a failure too: they are in the journal, and `pending` yields them first
 
@@ -180,7 +191,7 @@ class Uplink:
             if batch and (
                 alarm != batch_alarm
                 or (seq < self._journal.epoch_first) != old
-                or size + len(cbor.head(4, len(batch) + 1)) > _BATCH_BYTES
+                or size + len(cbor.head(4, len(batch) + 1)) > self._room
             ):
                 break
             if len(batch) == room:
@@ -208,10 +219,11 @@ class Uplink:
             self._in_flight[seq] = time.ticks_add(now, wait_ms)
         if alarm and self.alarm_ms is None:
             self.alarm_ms = self._clock.uptime_ms()
-        payload = cbor.array([event for _, event in batch])
         seqs = [seq for seq, _ in batch]
         self._envelopes += 1
         try:
+            payload = cbor.array([event for _, event in batch])
+            batch.clear()  # there is little room while one signs
             await self.publish_signed(
                 "alarm" if alarm else "event",
                 payload,
@@ -220,10 +232,21 @@ class Uplink:
                 lambda message: self._done(message, seqs, alarm),
                 urgent,
             )
-        except (OSError, MemoryError):  # the queue is full, the connection went, no room to sign: pending again
+            self._room = min(2 * self._room, _BATCH_BYTES)
+        except (OSError, MemoryError) as e:  # the queue is full, the connection went, no room to sign: pending again
             self._envelopes -= 1
             for seq in seqs:
                 self._in_flight.pop(seq, None)
+            if isinstance(e, MemoryError):
+                raise
+
+    def _starved(self):
+        """The heap had no room: less at a time from now on. Raises MemoryError where that does not help, and the watchdog makes a
+        fresh heap."""
+        if self._room < _LEAST_BYTES:
+            raise MemoryError
+        self._room >>= 1
+        gc.collect()
 
     def _done(self, message, seqs, alarm):
         """The PUBACK has come: a refusal makes the events pending again after a while, an unknown fate does so at once."""
@@ -260,6 +283,9 @@ class Uplink:
     async def run_receipts(self, alive):
         """Verifies and applies receipts for ever."""
         aad = (self._base + "receipt").encode()
+        # Before there is anything to send, since it takes the most room of all.
+        for public65 in self._keys.values():
+            await self.work_off(p256.table_steps(public65))
         while True:
             alive()
             await self._receipt_came.wait()
@@ -268,10 +294,15 @@ class Uplink:
                 await self.guest()
             while self._receipts:
                 try:
-                    _, payload = await self.work_off(cose.verify1_steps(self._receipts.pop(0), aad, self._keys))
+                    _, payload = await self.work_off(cose.verify1_steps(self._receipts[0], aad, self._keys))
                     self._apply(cbor.decode(payload))
+                except MemoryError:
+                    self._starved()
+                    await asyncio.sleep_ms(_STARVED_MS)
+                    continue
                 except (ValueError, KeyError, TypeError):
                     self.refused_receipts += 1
+                self._receipts.pop(0)
 
     def _apply(self, receipt):
         """Takes a receipt as a whole or not at all. Raises ValueError, KeyError or TypeError for one that proves nothing."""

@@ -280,12 +280,12 @@ def _interrupted(after):
         cose.verify1_steps = verify1_steps
 
 
-def test_TP_BND_012_no_more_than_eight_envelopes_wait_for_the_broker():
+def test_TP_BND_012_no_more_than_three_envelopes_wait_for_the_broker():
     gateway = Gateway()
     gateway.recorder.record(kinds.BOOT)
-    gateway.uplink._envelopes = 8
+    gateway.uplink._envelopes = 3
     assert asyncio.run(gateway.uplink._send_next()) is False
-    gateway.uplink._envelopes = 7
+    gateway.uplink._envelopes = 2
     assert asyncio.run(gateway.uplink._send_next()) is True
 
 
