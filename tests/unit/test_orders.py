@@ -215,9 +215,9 @@ def test_TP_BND_026_what_gets_no_receipt_is_given_up():
     seq = app.parts.alarm()
     resend.add(app.uplink, [[seq, seq]])
     again = app.uplink.again
-    assert again.batch(app.journal, {})[1]
+    assert list(again.pending(app.journal, {}))
     again.until = time.ticks_add(time.ticks_ms(), -1)
-    assert again.batch(app.journal, {})[1] == [] and again.runs == []
+    assert list(again.pending(app.journal, {})) == [] and again.runs == []
 
 
 def test_TP_CMD_012_what_is_sent_again_follows_the_backlog_and_ends_with_its_receipt():
@@ -232,9 +232,30 @@ def test_TP_CMD_012_what_is_sent_again_follows_the_backlog_and_ends_with_its_rec
     assert gateway.uplink._backlog() == (True, [(fresh, gateway.journal.read(fresh))])
     gateway.journal.settle(fresh, fresh)
     again = gateway.uplink.again
-    assert again.batch(gateway.journal, {}) == (True, [(seq, gateway.journal.read(seq)) for seq in old])
-    assert again.batch(gateway.journal, dict.fromkeys(old, 0)) == (False, [(event, gateway.journal.read(event))])
-    assert len(again.batch(gateway.journal, dict.fromkeys(range(1000, 1062), 0))[1]) == 2
+
+    def batch():
+        return gateway.uplink._backlog(again.pending(gateway.journal, gateway.uplink._in_flight))
+
+    assert batch() == (True, [(seq, gateway.journal.read(seq)) for seq in old])
+    far = time.ticks_add(time.ticks_ms(), 60_000)
+    gateway.uplink._in_flight = dict.fromkeys(old, far)
+    assert batch() == (False, [(event, gateway.journal.read(event))])
+    gateway.uplink._in_flight = dict.fromkeys(range(1000, 1062), far)
+    assert len(batch()[1]) == 2
+    gateway.uplink._in_flight.clear()
     gateway.receipt([[old[0], event, gateway.digest(old[0], event)]])
     assert gateway.uplink.again is None
     assert [alarm[0] for alarm in gateway.home._alarms] == [fresh], "the home has heard of the old ones long ago"
+
+
+def test_TP_CMD_012_TP_WIR_051_what_is_sent_again_fills_its_envelopes_as_the_backlog_does():
+    gateway = App().parts
+    seqs = []
+    while len(seqs) < 40:
+        seqs.append(gateway.alarm())
+    _, backlog = gateway.uplink._backlog()
+    payload = cbor.array([payload for _, payload in backlog])
+    assert 1214 - len(backlog[0][1]) < len(payload) <= 1214
+    gateway.journal.settle(seqs[0], seqs[-1])
+    resend.add(gateway.uplink, [[seqs[0], seqs[-1]]])
+    assert gateway.uplink._backlog(gateway.uplink.again.pending(gateway.journal, {})) == (True, backlog)
