@@ -8,11 +8,12 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Connection, func, select, text
 
-from tryggport.reception import gaps, sessions, vital
+from tryggport.reception import asked, gaps, sessions, vital
 from tryggport.reception.conditions import standing
 from tryggport.reception.installations import CANARY
 from tryggport.reception.schema import CLOSED, cases, events, installations, municipalities, revoked, statuses
@@ -88,7 +89,7 @@ def find(tx: Connection, now_ms: int, limits: Limits) -> tuple[list[Finding], li
     """Everything there is to do at `now_ms`, a finding for each single thing, and what to remember of the epochs."""
     places = _places(tx)
     states = tx.execute(select(statuses).where(statuses.c.gateway != CANARY).order_by(*statuses.primary_key)).all()
-    missing, moved = gaps.find(tx, states)
+    missing, moved = gaps.find(tx, states, now_ms)
     # What a gateway last said, over whichever path.
     latest = {state.gateway: state for state in sorted(states, key=lambda state: state.seen_ms or 0)}.values()
     found = [
@@ -178,9 +179,25 @@ def _withheld(missing: Sequence[gaps.Gap], places: Mapping[str, Place], limits: 
             f"event {gap.first}" if gap.first == gap.last else f"{gap.missing} events from {gap.first} to {gap.last}"
         )
         verb = "has" if gap.first == gap.last else "have"
-        sentence = f"{which} of {place.name} {verb} not arrived: events are withheld. Look at its network."
+        sentence = f"{which} of {place.name} {verb} not arrived: {_what_to_do(gap)}"
         key = f":{gap.epoch.hex()}:{gap.first}"
         yield place.finding("withheld", sentence, key=key, delay_ms=limits.withheld_ms)
+
+
+def _what_to_do(gap: gaps.Gap) -> str:
+    if not gap.runs:
+        parts = ["the gateway no longer holds them, so they are lost. Ask the home what happened."]
+    else:
+        parts = ["events are withheld. Look at its network."]
+        parts += [f"{gap.lost} of them it no longer holds: they are lost."] if gap.lost else []
+    if gap.requests:
+        last = datetime.fromtimestamp(gap.requests[-1].asked_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M")
+        times = "once" if len(gap.requests) == 1 else f"{len(gap.requests)} times"
+        parts.append(f"It was asked for them {times}, last at {last} UTC.")
+    if gap.runs and asked.is_given_up(gap.requests, gap.runs):
+        which = f"--epoch {gap.epoch.hex()} --first {gap.first} --last {gap.last}"
+        parts.append(f"It is not asked any more; to ask again: tryggport reception resend {gap.gateway} {which}")
+    return " ".join(parts)
 
 
 def _conditions(tx: Connection, places: Mapping[str, Place]) -> Iterator[Finding]:

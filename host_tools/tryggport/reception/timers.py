@@ -1,4 +1,4 @@
-"""What the reception does by the clock, in threads beside the one that receives: grace, escalation, supervision, canary."""
+"""What the reception does by the clock, in threads beside the one that receives: grace, escalation, supervision, recovery, canary."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from tryggport.reception.channels import Channel, Console, Webhook
 from tryggport.reception.database import Database, open_database
 from tryggport.reception.escalation import Escalation, Step
 from tryggport.reception.handover import Bridge
+from tryggport.reception.keyring import ReceiptKey
 from tryggport.reception.ledger import now_ms
+from tryggport.reception.recovery import Recovery
 from tryggport.reception.scaip_step import ScaipStep
 from tryggport.reception.supervision import Supervisor
 from tryggport.scaip.channel import ScaipChannel
@@ -31,11 +33,13 @@ class Timers:
 
     def __init__(
         self, database: Database, supervisor: Supervisor, escalation: Escalation, canary: Canary | None = None, bridge: Bridge | None = None, *,
-        say: Callable[[str], None] = print, beat_s: float = BEAT_S, look_s: float = LOOK_S, canary_s: float = EVERY_S,
+        recovery: Recovery | None = None, say: Callable[[str], None] = print, beat_s: float = BEAT_S, look_s: float = LOOK_S,
+        canary_s: float = EVERY_S,
     ) -> None:  # fmt: skip
         self._database = database
         self._supervisor = supervisor
         self._escalation = escalation
+        self._recovery = recovery
         self._say = say
         self._beat_s = beat_s
         self._look_s = look_s
@@ -72,7 +76,8 @@ class Timers:
             say(f"no test alarms of its own: {e.message} {_CANARY_HINT}")
         bridge = Bridge(database, scaip, say=say) if scaip is not None else None
         escalation = Escalation(database, channel_of, now_ms)
-        return cls(database, Supervisor(database, now_ms), escalation, canary, bridge, say=say)
+        recovery = Recovery(database, ReceiptKey(pki_dir), now_ms)
+        return cls(database, Supervisor(database, now_ms), escalation, canary, bridge, recovery=recovery, say=say)
 
     def __enter__(self) -> Self:
         for thread in self._threads:
@@ -92,6 +97,8 @@ class Timers:
             well &= self._works(self._supervisor.promote) & self._works(self._escalation.tick)
             if time.monotonic() >= next_look_s:
                 well &= self._works(self._supervisor.tick)
+                if self._recovery is not None:
+                    well &= self._works(self._recovery.tick)
                 if well:
                     self._works(self._note)
                 next_look_s, well = time.monotonic() + self._look_s, True
