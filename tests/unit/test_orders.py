@@ -80,16 +80,16 @@ class App:
         self.recorded.append((kind, what))
         return self.parts.recorder.record(kind, **what)[0]
 
-    def command(self, **changes):
+    def command(self, kind=0, **changes):
         """(code, details, what follows) of a command with `changes`: field number -> value, None to leave it out."""
         self.commands += 1
         command = {1: GATEWAY, 2: self.journal.epoch, 3: self.commands, 4: 3}
         for key, value in changes.items():
             command[int(key[1:])] = value
         command = {key: value for key, value in command.items() if value is not None}
-        then = asyncio.run(commands.take(self, 0, cbor.decode(cbor.encode(command)), b""))
+        then = asyncio.run(commands.take(self, kind, cbor.decode(cbor.encode(command)), b""))
         result = cbor.decode(self.results[-1][1])
-        assert result[1] == GATEWAY and result[2] == self.journal.epoch and result[3] == [0, command[3]]
+        assert result[1] == GATEWAY and result[2] == self.journal.epoch and result[3] == [kind, command[3]]
         return result[4], result.get(5), then
 
 
@@ -128,6 +128,25 @@ def test_TP_CMD_005_the_counter_is_kept_before_the_command_is_acted_on():
     app.record = lambda *_, **__: seen.append(app.store.get("orders")) or 1
     app.command(f3=5)
     assert seen[0] and commands.admit(seen[0], app.journal.epoch, 5)[0] == REPLAYED
+
+
+def test_TP_REC_280_a_request_may_be_resend_only_and_uses_up_no_counter_of_commands():
+    app = App()
+    seq = app.parts.alarm()
+    for what, arguments in ((2, None), (3, None), (4, [True]), (99, None)):
+        try:
+            app.command(3, f3=7, f4=what, f5=arguments)
+        except ValueError:
+            continue
+        raise AssertionError(what)
+    assert app.results == () and app.recorded == [] and app.store.get("asked") is None
+    arguments = [app.journal.epoch, seq, seq]
+    top = (1 << 63) - 1
+    assert app.command(3, f3=top, f4=1, f5=arguments)[:2] == (DONE, {1: seq, 2: [], 3: 1})
+    assert app.command(3, f3=top, f4=1, f5=arguments)[0] == REPLAYED
+    assert app.command(3, f3=5, f4=1, f5=arguments)[0] == TOO_OLD
+    assert app.command(3, f3=top, f2=bytes(8), f4=1, f5=arguments)[0] == WRONG_EPOCH
+    assert app.command(f3=5)[0] == DONE, "commands count for themselves"
 
 
 def test_TP_CMD_013_a_test_alarm_is_a_help_event_with_the_test_flag():
