@@ -153,7 +153,9 @@ def test_TP_REC_281_a_command_asks_for_no_more_than_a_gateway_looks_at(world):
     assert world.asked == [(EPOCH, 2, 4097), (EPOCH, 4098, 5999)]
 
 
-def test_TP_REC_282_what_is_not_answered_is_asked_after_longer_and_longer_and_then_a_person_is_left_with_it(world):
+def test_TP_REC_282_TP_BND_028_what_is_not_answered_is_asked_after_longer_and_longer_and_then_a_person_is_left_with_it(
+    world,
+):
     world.alarm(1, test=True)
     world.say(next_seq=4)
     world.supervisor.tick()

@@ -166,6 +166,7 @@ def a_site(folder: Path, database: Sqlite | Postgres) -> Iterator[Site]:
     chain = Chain(folder, broker="mosquitto", placement={"heartbeat_s": 2})
     chain.database_url = database.url
     with chain:
+        (chain.pki_folder / "command.key").unlink()  # the reception's machine has none
         with Link(chain.board.tty) as link:
             link.write("/main.py", MAIN.encode())
         site = Site(chain, database)
