@@ -30,6 +30,11 @@ class Request:
     gone: tuple[Run, ...]
 
 
+def gateways(tx: Connection) -> set[str]:
+    """Which gateways were asked for anything."""
+    return set(tx.execute(select(orders.c.gateway).where(orders.c.what == RESEND).distinct()).scalars())
+
+
 def requests(tx: Connection, gateway: str, epoch: bytes) -> list[Request]:
     """What the gateway was asked of this epoch, oldest first."""
     query = select(orders).where(orders.c.gateway == gateway, orders.c.kind.in_((COMMAND, REQUEST)))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, func, insert, select, true, update
 
 from tryggport.reception import asked
 from tryggport.reception.asked import Request, Run
@@ -21,6 +21,7 @@ from tryggport.wire.event import Event
 from tryggport.wire.fields import PayloadError
 
 READ_AT_ONCE = 5000
+FEW = 300  # of more gateways, what is remembered of all is read
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +69,16 @@ def find(tx: Connection, states: Sequence[Any], now_ms: int) -> tuple[list[Gap],
             key = (state.gateway, state.epoch)
             promised[key] = max(promised.get(key, (0, 0)), (state.next_seq, state.alarms + state.events))
     known: dict[str, dict[bytes, Any]] = {}
-    for row in tx.execute(select(progress)):
+    gateways = {gateway for gateway, _ in promised}
+    few = progress.c.gateway.in_(gateways) if len(gateways) <= FEW else true()
+    for row in tx.execute(select(progress).where(few)):
         known.setdefault(row.gateway, {})[row.epoch] = row
+    spans = list(_spans(tx, promised, known))
+    were_asked = asked.gateways(tx) if spans else set()
     found: list[Gap] = []
     moved: list[Progress] = []
-    for span in _spans(tx, promised, known):
-        gap, progress_made = _look(tx, span, now_ms)
+    for span in spans:
+        gap, progress_made = _look(tx, span, now_ms, span.gateway in were_asked)
         found += [gap] if gap else []
         moved += [progress_made] if progress_made else []
     return found, moved
@@ -142,7 +147,7 @@ def _before(tx: Connection, gateway: str, epochs: Mapping[bytes, Any], seq: int)
     return arrived if newest is None else max(arrived, newest + 1)
 
 
-def _look(tx: Connection, span: _Span, now_ms: int) -> tuple[Gap | None, Progress | None]:
+def _look(tx: Connection, span: _Span, now_ms: int, was_asked: bool) -> tuple[Gap | None, Progress | None]:
     of_epoch = (events.c.gateway == span.gateway) & (events.c.epoch == span.epoch)
     known = span.known
     first = tx.execute(select(func.min(events.c.seq)).where(of_epoch, events.c.seq < span.end)).scalar()
@@ -155,7 +160,7 @@ def _look(tx: Connection, span: _Span, now_ms: int) -> tuple[Gap | None, Progres
     missing = _without([(at, end - 1)], _runs(arrived))
     requests: list[Request] = []
     if missing:
-        requests = asked.requests(tx, span.gateway, span.epoch)
+        requests = asked.requests(tx, span.gateway, span.epoch) if was_asked else []
         forgotten = [
             run for request in requests if request.asked_ms < now_ms - asked.LOST_SHOWN_MS for run in request.gone
         ]

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter
 from typing import Any
 
-from sqlalchemy import Connection, func, or_, select
+from sqlalchemy import Connection, func, select
 
 from tryggport.reception import asked, gaps
 from tryggport.reception import orders as queue
@@ -26,6 +28,7 @@ AFTER_MS = 60_000  # TP-BND-028: so long a gap stands before it is asked for
 GOING_ON_MS = 600_000  # after a request the next run of the gap need not have stood so long again
 ANSWER_MS = 20_000  # TP-BND-029: so long a request holds back other orders
 MOST_AT_ONCE = 64  # TP-BND-029: requests without a result
+LOOKED_AT_ONCE = 256  # gateways: escalation waits meanwhile
 MOST_A_DAY = 64  # TP-BND-029: requests to one gateway
 DAY_MS = 24 * 3600 * 1000
 
@@ -51,6 +54,7 @@ class Recovery:
         self._key = key
         self._clock_ms = clock_ms
         self._after_ms = after_ms
+        self._looked_to = ""  # gateways up to this name have had their turn
 
     def tick(self) -> int:
         """Queues what is to be asked now; returns how many requests that were. May be called as often as one likes."""
@@ -62,33 +66,33 @@ class Recovery:
         return len(asks)
 
     def _due(self, tx: Connection, now_ms: int) -> list[_Ask]:
-        withheld = (work.c.kind == "withheld") & work.c.mended_ms.is_(None)
-        standing = select(work.c.gateway).where(withheld, work.c.first_ms <= now_ms - self._after_ms)
-        requested = orders.c.kind == REQUEST
-        going_on = select(orders.c.gateway).where(requested, orders.c.queued_ms > now_ms - GOING_ON_MS)
-        candidates = or_(statuses.c.gateway.in_(standing), statuses.c.gateway.in_(going_on))
-        states = tx.execute(select(statuses).where(candidates).order_by(statuses.c.seen_ms)).all()
+        is_open = orders.c.answered_ms.is_(None) & (orders.c.not_after_ms.is_(None) | (orders.c.not_after_ms > now_ms))
+        waiting = tx.execute(select(orders.c.gateway, orders.c.kind).where(is_open)).all()
+        room = MOST_AT_ONCE - sum(1 for row in waiting if row.kind == REQUEST)
+        states = self._candidates(tx, now_ms) if room > 0 else []
         if not states:
             return []
-        open_ones = orders.c.answered_ms.is_(None) & (
-            orders.c.not_after_ms.is_(None) | (orders.c.not_after_ms > now_ms)
-        )
-        waiting = tx.execute(select(orders.c.gateway, orders.c.kind).where(open_ones)).all()
-        a_day = select(orders.c.gateway, func.count()).where(requested, orders.c.queued_ms > now_ms - DAY_MS)
-        spent: dict[str, int] = {gateway: count for gateway, count in tx.execute(a_day.group_by(orders.c.gateway))}
-        busy = {row.gateway for row in waiting} | {gateway for gateway, count in spent.items() if count >= MOST_A_DAY}
-        room = MOST_AT_ONCE - sum(1 for row in waiting if row.kind == REQUEST)
-        found, _ = gaps.find(tx, states, now_ms)
-        of_gateway: dict[str, list[gaps.Gap]] = {}
-        for gap in found:
-            of_gateway.setdefault(gap.gateway, []).append(gap)
-        there = _there(states)
-        asks = [
-            _next(there[gateway], some, now_ms)
-            for gateway, some in of_gateway.items()
-            if gateway in there.keys() - busy
-        ]
-        return [ask for ask in asks if ask is not None][: max(0, room)]
+        recent = (orders.c.kind == REQUEST) & (orders.c.queued_ms > now_ms - DAY_MS)
+        a_day = select(orders.c.gateway).where(recent).group_by(orders.c.gateway).having(func.count() >= MOST_A_DAY)
+        busy = {row.gateway for row in waiting} | set(tx.execute(a_day).scalars())
+        there = {gateway: state for gateway, state in _there(states).items() if gateway not in busy}
+        found, _ = gaps.find(tx, [state for state in states if state.gateway in there], now_ms)
+        asks = []
+        for gateway, some in groupby(sorted(found, key=attrgetter("gateway")), key=attrgetter("gateway")):
+            ask = _next(there[gateway], list(some), now_ms)
+            asks += [ask] if ask is not None else []
+        return asks[:room]
+
+    def _candidates(self, tx: Connection, now_ms: int) -> Sequence[Any]:
+        """The statuses of some gateways that lack events; of many, others each time. In the order of their time."""
+        withheld = (work.c.kind == "withheld") & work.c.mended_ms.is_(None)
+        standing = select(work.c.gateway).where(withheld, work.c.first_ms <= now_ms - self._after_ms)
+        asked_lately = (orders.c.kind == REQUEST) & (orders.c.queued_ms > now_ms - GOING_ON_MS)
+        of_interest = standing.union(select(orders.c.gateway).where(asked_lately)).subquery()
+        some = select(of_interest.c.gateway).where(of_interest.c.gateway > self._looked_to)
+        names = list(tx.execute(some.order_by(of_interest.c.gateway).limit(LOOKED_AT_ONCE)).scalars())
+        self._looked_to = names[-1] if len(names) == LOOKED_AT_ONCE else ""
+        return tx.execute(select(statuses).where(statuses.c.gateway.in_(names)).order_by(statuses.c.seen_ms)).all()
 
     def _send(self, ask: _Ask, now_ms: int) -> None:
         counter = max(now_ms, queue.last_counter(self._database, ask.gateway, REQUEST) + 1)
