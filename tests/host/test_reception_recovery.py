@@ -9,7 +9,7 @@ from tryggport import pki
 from tryggport.pki import files
 from tryggport.reception import orders, recovery, supervision, views
 from tryggport.reception.asked import PAUSES_MS
-from tryggport.reception.findings import Limits
+from tryggport.reception.findings import HEARTBEAT_MS, Limits
 from tryggport.reception.keyring import ReceiptKey
 from tryggport.wire import kinds, order, topics
 from tryggport.wire.envelope import Envelope
@@ -27,13 +27,22 @@ class Asking(World):
         self.folder = folder
         self.journal = {}
         self.asked = []
+        self.said = {}
 
     def open(self):
         """Also what a restart of the reception does."""
         super().open()
         self.supervisor = supervision.Supervisor(self.db, self.clock, Limits())
 
+    def say(self, gateway=HOME, **fields):
+        """Each gateway that is on line says it again every 5 minutes."""
+        self.said[gateway] = (fields, self.now_ms)
+        super().say(gateway, **fields)
+
     def look(self):
+        for gateway, (fields, at_ms) in self.said.items():
+            if fields.get("online", True) and self.now_ms - at_ms >= HEARTBEAT_MS:
+                self.say(gateway, **fields)
         self.supervisor.tick()
         return recovery.Recovery(self.db, ReceiptKey(self.folder), self.clock).tick()
 
@@ -142,6 +151,11 @@ def test_TP_REC_281_what_the_gateway_has_yet_to_send_and_who_is_off_line_is_not_
     world.pass_time(10 * MINUTE)
     assert world.asked == []
     world.say(next_seq=4, connect=2)
+    world.said.clear()
+    world.later(15 * MINUTE)  # without a word, and without a will that the reception saw
+    world.pass_time(10 * MINUTE)
+    assert world.asked == []
+    world.say(next_seq=4, connect=3)
     world.pass_time(10 * SECOND)
     assert world.asked == [(EPOCH, 2, 3)]
 

@@ -19,6 +19,7 @@ from sqlalchemy import Connection, func, select
 from tryggport.reception import asked, gaps
 from tryggport.reception import orders as queue
 from tryggport.reception.database import Database
+from tryggport.reception.findings import DEFAULTS
 from tryggport.reception.keyring import ReceiptKey
 from tryggport.reception.schema import orders, statuses, work
 from tryggport.wire import topics
@@ -75,7 +76,7 @@ class Recovery:
         recent = (orders.c.kind == REQUEST) & (orders.c.queued_ms > now_ms - DAY_MS)
         a_day = select(orders.c.gateway).where(recent).group_by(orders.c.gateway).having(func.count() >= MOST_A_DAY)
         busy = {row.gateway for row in waiting} | set(tx.execute(a_day).scalars())
-        there = {gateway: state for gateway, state in _there(states).items() if gateway not in busy}
+        there = {gateway: state for gateway, state in _there(states, now_ms).items() if gateway not in busy}
         found, _ = gaps.find(tx, [state for state in states if state.gateway in there], now_ms)
         asks = []
         for gateway, some in groupby(sorted(found, key=attrgetter("gateway")), key=attrgetter("gateway")):
@@ -107,10 +108,11 @@ class Recovery:
         )  # fmt: skip
 
 
-def _there(states: Sequence[Any]) -> Mapping[str, Any]:
+def _there(states: Sequence[Any], now_ms: int) -> Mapping[str, Any]:
     """The last word of each gateway that is on line; `states` in the order of their time."""
-    online = {state.gateway for state in states if state.online and state.seen_ms is not None}
-    return {state.gateway: state for state in states if state.gateway in online and state.seen_ms is not None}
+    heard = [state for state in states if state.seen_ms is not None]
+    online = {state.gateway for state in heard if state.online and state.seen_ms > now_ms - DEFAULTS.silent_ms}
+    return {state.gateway: state for state in heard if state.gateway in online}
 
 
 def _next(state: Any, found: Sequence[gaps.Gap], now_ms: int) -> _Ask | None:
