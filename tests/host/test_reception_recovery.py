@@ -292,6 +292,20 @@ def test_TP_REC_283_the_end_of_an_epoch_and_the_beginning_of_the_next_are_asked_
     assert len(world.asked) == 2
 
 
+def test_TP_REC_283_what_a_new_epoch_says_was_dropped_of_the_one_before_is_not_asked_for(world):
+    world.arrive(*[world.event(seq, test=True) for seq in range(1, 11)])
+    world.say(next_seq=11)
+    world.supervisor.tick()
+    new = {"epoch": NEXT_EPOCH, "boot": 2}
+    boot = world.event(15, kinds.BOOT, data={kinds.DATA_PREVIOUS_EPOCH: EPOCH}, **new)
+    drop = world.event(16, kinds.DROP, data={kinds.DATA_FIRST: 11, kinds.DATA_LAST: 13}, **new)
+    world.holds(world.event(14, test=True))
+    world.arrive(boot, drop, alarm=False)
+    world.say(next_seq=17, epoch=NEXT_EPOCH, boot=2)
+    world.pass_time(10 * MINUTE)
+    assert world.asked == [(EPOCH, 14, 14)] and world.lines() == []
+
+
 def test_TP_REC_283_an_epoch_between_of_which_nothing_is_there_is_found_by_its_name(world):
     world.arrive(world.event(1, kinds.BOOT), alarm=False)
     world.say(next_seq=2)

@@ -52,13 +52,15 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class _Span:
-    """Where to look: below `end`, and where nothing is known of the epoch from `begin` on."""
+    """Where to look: below `end`, and where nothing is known of the epoch from `begin` on. `later`: epochs that begin at `end`
+    or after it; they too may say what was dropped."""
 
     gateway: str
     epoch: bytes
     begin: int
     end: int
     known: Any
+    later: tuple[bytes, ...] = ()
 
 
 def find(tx: Connection, states: Sequence[Any], now_ms: int) -> tuple[list[Gap], list[Progress]]:
@@ -124,15 +126,17 @@ def _before_epoch(tx: Connection, row: Any, epochs: Mapping[bytes, Any]) -> Iter
     if first is None or first.seq < row.first:  # one came that is earlier than what is remembered
         yield _Span(row.gateway, row.epoch, row.first, row.complete_to, row)
         return
+    later = tuple(epoch for epoch, other in epochs.items() if other.first >= row.first)
     previous = _data(first.encoded).get(kinds.DATA_PREVIOUS_EPOCH)
     if type(previous) is bytes and previous in epochs:
         of_previous = epochs[previous]
         if of_previous.complete_to < row.first:
-            yield _Span(row.gateway, previous, of_previous.first, row.first, of_previous)
+            yield _Span(row.gateway, previous, of_previous.first, row.first, of_previous, later)
         return
     begin = _before(tx, row.gateway, epochs, row.first)
     if begin is not None and begin < row.first:
-        yield _Span(row.gateway, previous if type(previous) is bytes else row.epoch, begin, row.first, None)
+        epoch = previous if type(previous) is bytes else row.epoch
+        yield _Span(row.gateway, epoch, begin, row.first, None, later)
 
 
 def _before(tx: Connection, gateway: str, epochs: Mapping[bytes, Any], seq: int) -> int | None:
@@ -164,7 +168,7 @@ def _look(tx: Connection, span: _Span, now_ms: int, was_asked: bool) -> tuple[Ga
         forgotten = [
             run for request in requests if request.asked_ms < now_ms - asked.LOST_SHOWN_MS for run in request.gone
         ]
-        missing = _without(missing, _dropped(tx, of_epoch) + forgotten)
+        missing = _without(missing, _dropped(tx, span) + forgotten)
     if first is None and (missing or at >= end):
         return _gap(span, missing, requests), None  # no event proves that there is such an epoch
     begin = at if first is None else first
@@ -213,10 +217,11 @@ def _count(runs: Sequence[Run]) -> int:
     return sum(last - first + 1 for first, last in runs)
 
 
-def _dropped(tx: Connection, of_epoch: Any) -> list[Run]:
+def _dropped(tx: Connection, span: _Span) -> list[Run]:
     """What the gateway itself says it has lost."""
     found = []
-    for encoded in tx.execute(select(events.c.encoded).where(of_epoch, events.c.kind == kinds.DROP)).scalars():
+    told = (events.c.gateway == span.gateway) & events.c.epoch.in_((span.epoch, *span.later))
+    for encoded in tx.execute(select(events.c.encoded).where(told, events.c.kind == kinds.DROP)).scalars():
         data = _data(encoded)
         first, last = data.get(kinds.DATA_FIRST), data.get(kinds.DATA_LAST)
         if type(first) is int and type(last) is int:
