@@ -86,7 +86,7 @@ def test_alarms_of_the_hours_without_a_reception_are_waiting(site):  # noqa: F81
                 settled |= {seq for r in receipt.ranges for seq in range(r.first, r.last + 1)}
     sizes = [detail["events"] for name, detail in site.steps if name == "commit.begin"]
     assert sum(sizes) == 300
-    assert 1 < max(sizes) <= MAX_BATCH == 200  # TP-BND-018
+    assert 1 < max(sizes) <= MAX_BATCH == 1000  # TP-BND-018
 
 
 def test_a_reception_that_stalls_is_sent_no_more_than_it_asked_for(site):  # noqa: F811
@@ -158,7 +158,7 @@ def test_a_reception_that_went_deaf_says_so_and_ends(site):  # noqa: F811
     with site.connected(gateway):
         reception = site.reception()
         reception.__enter__()
-        reception._links._links[0]._client.on_message = lambda *_: 1 / 0
+        reception._links._links[0]._intake._taken = lambda *_: 1 / 0
         gateway.send(gateway.event())
         reception._thread.join(10)
         assert not reception._thread.is_alive()

@@ -33,7 +33,7 @@ from tryggport.wire.order import Result
 from tryggport.wire.receipt import Receipt, receipts
 from tryggport.wire.status import Status
 
-MAX_BATCH = 200  # events in one transaction, TP-BND-018
+MAX_BATCH = 1000  # events in one transaction, TP-BND-018
 EVENTS_PER_ENVELOPE = 40  # no event is shorter than 33 bytes
 OUTBOX_POLL_S = 0.2
 Step = Callable[[str, dict[str, Any]], None]
@@ -158,8 +158,8 @@ class Reception:
             if not retained:
                 detail = {"gateway": status.gateway, "boot": status.boot, "connect": status.connect}
                 self._on_step("online" if status.online else "offline", detail)
+        self._links.acknowledge(messages)
         for message in messages:
-            self._links.acknowledge(message)
             self._on_step("puback", {"topic": message.topic})
 
     def _open(
