@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -34,13 +35,14 @@ class Database:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._turn = _turn_of(engine)
         snapshot = {"isolation_level": "REPEATABLE READ"} if engine.dialect.name == "postgresql" else {}
         self._readers = engine.execution_options(tryggport_begin="BEGIN", **snapshot)
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """One transaction, durable when the block has been left. Raises TryggError; then nothing of it is stored."""
-        with translated(self._engine), self._engine.begin() as tx:
+        with self._turn, translated(self._engine), self._engine.begin() as tx:
             yield tx
 
     @contextmanager
@@ -51,6 +53,16 @@ class Database:
 
     def close(self) -> None:
         self._engine.dispose()
+
+
+_turns: dict[str, threading.Lock] = {}
+
+
+def _turn_of(engine: Engine) -> AbstractContextManager[Any]:
+    """SQLite has one writer at a time, and who finds it busy sleeps up to 100 ms before it looks again: in one program they queue."""
+    if engine.dialect.name != "sqlite":
+        return nullcontext()
+    return _turns.setdefault(str(Path(engine.url.database or "").resolve()), threading.Lock())
 
 
 def open_database(url: str, *, create: bool = True) -> Database:
