@@ -18,7 +18,6 @@ import cbor2
 from tryggport.sim.gateway import Gateway
 from tryggport.wire import topics
 from tryggport.wire.envelope import Envelope
-from tryggport.wire.receipt import Receipt
 
 CONNECT, PUBLISH, PUBACK, SUBSCRIBE = 0x10, 0x32, 0x40, 0x82
 READ = 65_536
@@ -46,7 +45,9 @@ class Home:
         self._received = bytearray()
         name = _text(gateway.id)
         self.socket.sendall(_packet(CONNECT, _text("MQTT") + b"\x05\x02\x00\x78\x00" + name))
-        self.socket.sendall(_packet(SUBSCRIBE, b"\x00\x01\x00" + _text(topics.topic(gateway.id, topics.RECEIPT)) + b"\x01"))
+        self.socket.sendall(
+            _packet(SUBSCRIBE, b"\x00\x01\x00" + _text(topics.topic(gateway.id, topics.RECEIPT)) + b"\x01")
+        )
         answered = 0
         while answered < 2:  # CONNACK, SUBACK
             answered += sum(1 for _ in self._packets(self.socket.recv(READ)))

@@ -18,12 +18,12 @@ from typing import Any
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-
-from tests.bench.load import Load, packets
 from tryggport import pki
-from tryggport.sim.broker import HOST, free_port, mosquitto
+from tryggport.sim.broker import free_port, mosquitto
 from tryggport.sim.gateway import Gateway
 from tryggport.wire import kinds, topics
+
+from tests.bench.load import Load, packets
 
 GATEWAYS = 100
 FLAT_OUT, AT_RATE = 20_000, 10_000

@@ -82,7 +82,7 @@ def _raises(event: Event) -> bool:
 
 def _ends(event: Event, row: Mapping[Any, Any]) -> bool:
     if event.kind == kinds.BOOT:
-        return row["epoch"] != event.epoch or row["boot"] < _column(event.boot)
+        return bool(row["epoch"] != event.epoch or row["boot"] < _column(event.boot))
     return event.state == kinds.STATE_CLEARED and (row["epoch"], row["seq"]) == (event.epoch, event.ref)
 
 
@@ -91,8 +91,8 @@ def _overtaken(tx: Connection, raised: Sequence[Event]) -> set[tuple[str, bytes,
     if not raised:
         return set()
     identity = (events.c.gateway, events.c.epoch, events.c.seq)
-    these = values(*(column(name.name, name.type) for name in identity), name="raised")
-    these = these.data([(event.gateway, event.epoch, event.seq) for event in raised]).cte()
+    table = values(*(column(part.name, part.type) for part in identity), name="raised")
+    these = table.data([(event.gateway, event.epoch, event.seq) for event in raised]).cte()
     same = (events.c.gateway == these.c.gateway) & (events.c.epoch == these.c.epoch)
     cleared = (events.c.seq > these.c.seq) & (events.c.ref == these.c.seq) & (events.c.state == kinds.STATE_CLEARED)
     query = select(these).join_from(these, events, same & cleared)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -35,14 +35,13 @@ class Database:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._turn = _turn_of(engine)
         snapshot = {"isolation_level": "REPEATABLE READ"} if engine.dialect.name == "postgresql" else {}
         self._readers = engine.execution_options(tryggport_begin="BEGIN", **snapshot)
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """One transaction, durable when the block has been left. Raises TryggError; then nothing of it is stored."""
-        with self._turn, translated(self._engine), self._engine.begin() as tx:
+        with _turn(self._engine), translated(self._engine), self._engine.begin() as tx:
             yield tx
 
     @contextmanager
@@ -58,11 +57,19 @@ class Database:
 _turns: dict[str, threading.Lock] = {}
 
 
-def _turn_of(engine: Engine) -> AbstractContextManager[Any]:
+@contextmanager
+def _turn(engine: Engine) -> Iterator[None]:
     """SQLite has one writer at a time, and who finds it busy sleeps up to 100 ms before it looks again: in one program they queue."""
     if engine.dialect.name != "sqlite":
-        return nullcontext()
-    return _turns.setdefault(str(Path(engine.url.database or "").resolve()), threading.Lock())
+        yield
+        return
+    lock = _turns.setdefault(str(Path(engine.url.database or "").resolve()), threading.Lock())
+    ours = lock.acquire(timeout=BUSY_TIMEOUT_S)  # then SQLite says who is in the way
+    try:
+        yield
+    finally:
+        if ours:
+            lock.release()
 
 
 def open_database(url: str, *, create: bool = True) -> Database:

@@ -171,7 +171,7 @@ class Link:
             self._say(f"{self._name} is gone ({str(reason).lower()}); trying again")
         self.connected = False
 
-    def _on_socket_open(self, _c: Any, _u: Any, sock: Intake) -> None:
+    def _on_socket_open(self, _c: Any, _u: Any, sock: Any) -> None:
         """Without TCP_NODELAY a receipt waits for the acknowledgement of the packet before it, up to 40 ms (Nagle)."""
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._connection += 1
