@@ -82,7 +82,7 @@ def run(
 ) -> Report:
     """Plays the plan; keys, broker and database are in `folder`, or in one that goes away. Raises TryggError."""
     plan.check()
-    _allow_files(plan.gateways * 2 + FILES_BESIDE)
+    _allow_files(plan.gateways + FILES_BESIDE)
     with tempfile.TemporaryDirectory(prefix="tryggport-fleet-") as temporary:
         home = folder or Path(temporary)
         home.mkdir(parents=True, exist_ok=True)
@@ -195,7 +195,7 @@ def _percentile(latencies_s: Sequence[float], percent: int) -> float | None:
 
 
 def _allow_files(count: int) -> None:
-    """For us and the broker that we start. Raises TryggError when the machine does not let us have so many."""
+    """For us, and the broker that we start, each. Raises TryggError when the machine does not let us have so many."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft >= count:
         return
