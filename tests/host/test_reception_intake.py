@@ -63,7 +63,9 @@ def test_TP_REC_253_publications_are_taken_in_order_and_the_rest_is_left_whole(e
     stream, left = b"", b""
     for n in range(1, 400):
         if chance.random() < 0.3:
-            other = chance.choice([b"\xd0\x00", packets.packet(0x40, n.to_bytes(2, "big")), packets.packet(0x90, bytes(200))])
+            other = chance.choice(
+                [b"\xd0\x00", packets.packet(0x40, n.to_bytes(2, "big")), packets.packet(0x90, bytes(200))]
+            )
             left += other
             stream += other
         else:

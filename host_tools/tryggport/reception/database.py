@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -54,7 +55,40 @@ class Database:
         self._engine.dispose()
 
 
-_turns: dict[str, threading.Lock] = {}
+class _Turns:
+    """A lock that is given in the order in which it was asked for: who writes again and again keeps nobody waiting for long."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._taken = False
+        self._queue: deque[threading.Lock] = deque()
+
+    def take(self, timeout_s: float) -> bool:
+        """Whether it is ours now."""
+        with self._lock:
+            if not self._taken:
+                self._taken = True
+                return True
+            place = threading.Lock()
+            place.acquire()
+            self._queue.append(place)
+        if place.acquire(timeout=timeout_s):
+            return True
+        with self._lock:
+            if place in self._queue:
+                self._queue.remove(place)
+                return False
+        return True  # given in the very moment
+
+    def give(self) -> None:
+        with self._lock:
+            if self._queue:
+                self._queue.popleft().release()
+            else:
+                self._taken = False
+
+
+_turns: dict[str, _Turns] = {}
 
 
 @contextmanager
@@ -63,13 +97,13 @@ def _turn(engine: Engine) -> Iterator[None]:
     if engine.dialect.name != "sqlite":
         yield
         return
-    lock = _turns.setdefault(str(Path(engine.url.database or "").resolve()), threading.Lock())
-    ours = lock.acquire(timeout=BUSY_TIMEOUT_S)  # then SQLite says who is in the way
+    turns = _turns.setdefault(str(Path(engine.url.database or "").resolve()), _Turns())
+    ours = turns.take(BUSY_TIMEOUT_S)  # or SQLite says who is in the way
     try:
         yield
     finally:
         if ours:
-            lock.release()
+            turns.give()
 
 
 def open_database(url: str, *, create: bool = True) -> Database:

@@ -23,7 +23,8 @@ from sqlalchemy import select
 
 from tryggport import pki
 from tryggport.errors import TryggError
-from tryggport.reception import open_database
+from tryggport.reception import installations, open_database, placing, tenants
+from tryggport.reception.ledger import now_ms
 from tryggport.reception.schema import conflicts, events
 from tryggport.sim.broker import free_port, mosquitto
 from tryggport.sim.gateway import Gateway
@@ -33,6 +34,7 @@ from tryggport.wire import kinds
 from tryggport.wire.event import Event
 
 HOST = "localhost"
+TOWN, WHO = "Region", "sim fleet"
 FILES_BESIDE = 200  # open files beside the connections
 TLS_BUFFER = 16_384  # asyncio takes 256 KiB a connection otherwise
 TICK_S = 1.0
@@ -82,15 +84,19 @@ def run(
 ) -> Report:
     """Plays the plan; keys, broker and database are in `folder`, or in one that goes away. Raises TryggError."""
     plan.check()
+    if folder is not None and folder.exists() and any(folder.iterdir()):
+        raise TryggError(
+            f"The folder {folder} is not empty.", "Name a new one: each run has keys of its own.", usage=True
+        )
     _allow_files(plan.gateways + FILES_BESIDE)
     with tempfile.TemporaryDirectory(prefix="tryggport-fleet-") as temporary:
         home = folder or Path(temporary)
         home.mkdir(parents=True, exist_ok=True)
         url = database_url or f"sqlite:///{home / 'reception.db'}"
-        if not (home / "pki").exists():
-            pki.init(home / "pki")
+        pki.init(home / "pki")
         chance = random.Random(plan.seed)
         homes, sent = _build(plan, home / "pki", chance, tell)
+        _place(homes, url, home / "homes.csv")
         port = free_port()
         with mosquitto(home / "broker", home / "pki", port), reception(home / "pki", url, port):
             seconds, alarms = asyncio.run(_play(plan, homes, port, chance, tell))
@@ -109,6 +115,16 @@ def _build(plan: Plan, pki_dir: Path, chance: random.Random, tell: Tell) -> tupl
     return homes, sent
 
 
+def _place(homes: Sequence[Home], url: str, file: Path) -> None:
+    """The homes of one municipality, as it would import them."""
+    lines = ["home,gateway", *(f"H{n:05},{home.gateway.id}" for n, home in enumerate(homes))]
+    file.write_text("\n".join(lines) + "\n")
+    with closing(open_database(url)) as database:
+        scope = tenants.centre(database)
+        installations.add_municipality(scope, TOWN, WHO)
+        placing.import_csv(scope, TOWN, file, WHO, now_ms())
+
+
 def _backlog(gateway: Gateway, count: int) -> list[Event]:
     """A boot, and mains power that came and went."""
     found = [gateway.event(kinds.BOOT, severity=0)]
@@ -124,7 +140,7 @@ async def _play(
     plan: Plan, homes: Sequence[Home], port: int, chance: random.Random, tell: Tell
 ) -> tuple[float, list[Event]]:
     """(seconds until all was settled, the fresh alarms); gives up after the plan's time-out."""
-    sslproto.SSLProtocol.max_size = TLS_BUFFER  # type: ignore[attr-defined]
+    sslproto.SSLProtocol.max_size = TLS_BUFFER
     loop = asyncio.get_running_loop()
     began = loop.time()
     lives = [loop.create_task(home.live(HOST, port, returns_s(plan.outage_s, chance))) for home in homes]
