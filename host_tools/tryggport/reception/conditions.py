@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, column, delete, select, values
+from sqlalchemy import Connection, bindparam, column, delete, exists, select, values
 from sqlalchemy.dialects import postgresql, sqlite
 
 from tryggport.reception.schema import conditions, events
@@ -95,7 +95,7 @@ def _overtaken(tx: Connection, raised: Sequence[Event]) -> set[tuple[str, bytes,
     these = table.data([(event.gateway, event.epoch, event.seq) for event in raised]).cte()
     same = (events.c.gateway == these.c.gateway) & (events.c.epoch == these.c.epoch)
     cleared = (events.c.seq > these.c.seq) & (events.c.ref == these.c.seq) & (events.c.state == kinds.STATE_CLEARED)
-    query = select(these).join_from(these, events, same & cleared)
+    query = select(these).where(exists().where(same & cleared))  # a join might go through all events
     return {(gateway, epoch, seq) for gateway, epoch, seq in tx.execute(query)}
 
 

@@ -43,7 +43,7 @@ class Item:
 def backoff_s(attempt: int, jitter: float) -> float:
     """The wait after failed attempt 1, 2, …: 1 s doubling to 60 s, times `jitter` in 0…1 (TP-BND-009)."""
     first, last = BACKOFF_S
-    return min(last, first * 2 ** min(attempt - 1, 16)) * jitter
+    return min(last, first * (1 << min(attempt - 1, 16))) * jitter
 
 
 def returns_s(outage_s: float, chance: random.Random) -> float:
