@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,7 +42,7 @@ class Database:
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """One transaction, durable when the block has been left. Raises TryggError; then nothing of it is stored."""
-        with translated(self._engine), self._engine.begin() as tx:
+        with _turn(self._engine), translated(self._engine), self._engine.begin() as tx:
             yield tx
 
     @contextmanager
@@ -51,6 +53,57 @@ class Database:
 
     def close(self) -> None:
         self._engine.dispose()
+
+
+class _Turns:
+    """A lock that is given in the order in which it was asked for: who writes again and again keeps nobody waiting for long."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._taken = False
+        self._queue: deque[threading.Lock] = deque()
+
+    def take(self, timeout_s: float) -> bool:
+        """Whether it is ours now."""
+        with self._lock:
+            if not self._taken:
+                self._taken = True
+                return True
+            place = threading.Lock()
+            place.acquire()
+            self._queue.append(place)
+        if place.acquire(timeout=timeout_s):
+            return True
+        with self._lock:
+            if place in self._queue:
+                self._queue.remove(place)
+                return False
+        return True  # given in the very moment
+
+    def give(self) -> None:
+        with self._lock:
+            if self._queue:
+                self._queue.popleft().release()
+            else:
+                self._taken = False
+
+
+_turns: dict[str, _Turns] = {}
+
+
+@contextmanager
+def _turn(engine: Engine) -> Iterator[None]:
+    """SQLite has one writer at a time, and who finds it busy sleeps up to 100 ms before it looks again: in one program they queue."""
+    if engine.dialect.name != "sqlite":
+        yield
+        return
+    turns = _turns.setdefault(str(Path(engine.url.database or "").resolve()), _Turns())
+    ours = turns.take(BUSY_TIMEOUT_S)  # or SQLite says who is in the way
+    try:
+        yield
+    finally:
+        if ours:
+            turns.give()
 
 
 def open_database(url: str, *, create: bool = True) -> Database:

@@ -7,7 +7,7 @@ import queue
 import socket
 import ssl
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from tryggport.errors import TryggError
 from tryggport.pki import files
+from tryggport.reception.intake import Intake
 from tryggport.wire import topics
 
 CLIENT_ID = "reception"
@@ -31,6 +32,7 @@ SESSION_EXPIRY_S = 14 * 24 * 3600
 CONNECT_TIMEOUT_S = 15
 RECONNECT_S = (1, 60)
 QUEUED = 2 * RECEIVE_MAXIMUM  # what the broker may have sent before and after a reconnect
+FULL_S = 0.05  # then look again
 EXPIRED = 10  # X509_V_ERR_CERT_HAS_EXPIRED
 OTHER_NAME = (62, 64)  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
 
@@ -52,7 +54,7 @@ class Link:
     connection comes or goes; `named`: which says the broker's address."""
 
     def __init__(
-        self, host: str, port: int, pki_dir: Path, say: Callable[[str], None], arrived: queue.Queue[Message],
+        self, host: str, port: int, pki_dir: Path, say: Callable[[str], None], arrived: queue.SimpleQueue[Message],
         path: int = 0, *, named: bool = False,
     ) -> None:  # fmt: skip
         self._address = (host, port)
@@ -67,6 +69,7 @@ class Link:
         self._ready = False
         self._closed = threading.Event()
         self._network: threading.Thread | None = None
+        self._intake: Intake | None = None
         client = paho.Client(CallbackAPIVersion.VERSION2, client_id=CLIENT_ID, protocol=paho.MQTTv5, manual_ack=True)
         client.tls_set_context(_tls(pki_dir))
         client.max_inflight_messages_set(RECEIPTS_IN_FLIGHT)
@@ -74,9 +77,8 @@ class Link:
         client.on_connect = self._on_connect
         client.on_subscribe = self._on_subscribe
         client.on_disconnect = self._on_disconnect
-        client.on_message = self._on_message
         client.on_publish = self._on_publish
-        client.on_socket_open = _send_at_once
+        client.on_socket_open = self._on_socket_open
         self._client = client
 
     def open_later(self) -> None:
@@ -131,10 +133,13 @@ class Link:
         """Hands a receipt to the connection, which keeps it over reconnects; returns its packet identifier."""
         return self._client.publish(topic, payload, qos=1).mid
 
-    def acknowledge(self, message: Message) -> None:
-        """PUBACK; nothing when the connection it came over is gone, for then the broker sends it again."""
-        if message.connection == self._connection:
-            self._client.ack(message.packet_id, 1)
+    def acknowledge(self, messages: Sequence[Message]) -> None:
+        """PUBACK; nothing for those whose connection is gone, for then the broker sends them again."""
+        intake = self._intake
+        current = [message.packet_id for message in messages if message.connection == self._connection]
+        if current and intake is not None:
+            intake.answer(current[:-1])
+            self._client.ack(current[-1], 1)  # it writes, and the others with it
 
     def delivered(self) -> list[int]:
         """Packet identifiers that the broker has acknowledged since the last call."""
@@ -145,7 +150,6 @@ class Link:
         return found
 
     def _on_connect(self, client: paho.Client, _u: Any, _f: Any, reason: ReasonCode, _p: Any) -> None:
-        self._connection += 1
         if reason.is_failure:
             self._outcome.put(f"it says {str(reason).lower()}")
             return
@@ -167,17 +171,17 @@ class Link:
             self._say(f"{self._name} is gone ({str(reason).lower()}); trying again")
         self.connected = False
 
-    def _on_message(self, _c: Any, _u: Any, message: paho.MQTTMessage) -> None:
-        try:
-            topic = message.topic
-        except UnicodeDecodeError:
-            topic = ""
-        arrived = Message(topic, bytes(message.payload), message.retain, message.mid, self._connection, self._path)
-        while not self._closed.is_set():
-            try:
-                return self._arrived.put(arrived, timeout=0.5)
-            except queue.Full:
-                continue
+    def _on_socket_open(self, _c: Any, _u: Any, sock: Any) -> None:
+        """Without TCP_NODELAY a receipt waits for the acknowledgement of the packet before it, up to 40 ms (Nagle)."""
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._connection += 1
+        sock.begin(self._take)
+        self._intake = sock
+
+    def _take(self, topic: str, payload: bytes, retained: bool, packet_id: int) -> None:
+        while self._arrived.qsize() >= QUEUED and not self._closed.wait(FULL_S):
+            continue
+        self._arrived.put(Message(topic, payload, retained, packet_id, self._connection, self._path))
 
     def _on_publish(self, _c: Any, _u: Any, packet_id: int, _r: Any, _p: Any) -> None:
         self._delivered.put(packet_id)
@@ -188,11 +192,6 @@ def _properties() -> Properties:
     properties.SessionExpiryInterval = SESSION_EXPIRY_S
     properties.ReceiveMaximum = RECEIVE_MAXIMUM
     return properties
-
-
-def _send_at_once(_c: Any, _u: Any, sock: Any) -> None:
-    """Without it a receipt waits for the acknowledgement of the packet before it, up to 40 ms (Nagle)."""
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 _RESTART = "Nothing is lost. Start the reception again, and report the lines above."
@@ -208,6 +207,7 @@ def _tls(pki_dir: Path) -> ssl.SSLContext:
     except ssl.SSLError as e:
         raise TryggError(f"The reception's certificate in {pki_dir} cannot be used: {e.reason}.") from None
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.sslsocket_class = Intake
     return context
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tryggport.errors import TryggError
-from tryggport.reception.link import QUEUED, Link, Message
+from tryggport.reception.link import Link, Message
 
 Ticket = tuple[int, int]  # path, packet identifier
 
@@ -16,7 +16,7 @@ class Links:
     """The paths in the order of `brokers`, [(host, port)]. One that works is enough: the others are named and tried again for ever."""
 
     def __init__(self, brokers: Sequence[tuple[str, int]], pki_dir: Path, say: Callable[[str], None]) -> None:
-        self._arrived: queue.Queue[Message] = queue.Queue(QUEUED)
+        self._arrived: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self._say = say
         self.paths = range(len(brokers))
         several = len(brokers) > 1
@@ -60,8 +60,10 @@ class Links:
         """The paths that are connected; all of them when none is."""
         return [path for path in self.paths if self._links[path].connected] or list(self.paths)
 
-    def acknowledge(self, message: Message) -> None:
-        self._links[message.path].acknowledge(message)
+    def acknowledge(self, messages: Sequence[Message]) -> None:
+        """In the order of arrival, as MQTT wants it (4.6)."""
+        for path, link in enumerate(self._links):
+            link.acknowledge([message for message in messages if message.path == path])
 
     def delivered(self) -> list[Ticket]:
         """What the brokers have acknowledged since the last call."""

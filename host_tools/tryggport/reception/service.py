@@ -13,8 +13,9 @@ import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn, Self, TypeVar
+from typing import Any, Self
 
 from tryggport.errors import TryggError
 from tryggport.reception import orders, store
@@ -23,22 +24,39 @@ from tryggport.reception.keyring import KeyRing, ReceiptKey
 from tryggport.reception.ledger import now_ms
 from tryggport.reception.link import Message
 from tryggport.reception.links import Links, Ticket
+from tryggport.reception.opening import Opened, Opener
 from tryggport.reception.store import Arrival, Settled
 from tryggport.reception.triage import Identity
 from tryggport.wire import topics
-from tryggport.wire.envelope import MALFORMED, UNKNOWN_GATEWAY, Envelope, EnvelopeError
-from tryggport.wire.event import Event, Unreadable, decode_events
-from tryggport.wire.fields import PayloadError
 from tryggport.wire.order import Result
 from tryggport.wire.receipt import Receipt, receipts
 from tryggport.wire.status import Status
 
-MAX_BATCH = 200  # events in one transaction, TP-BND-018
-EVENTS_PER_ENVELOPE = 40  # no event is shorter than 33 bytes
+MAX_BATCH = 1000  # events in one transaction, TP-BND-018
 OUTBOX_POLL_S = 0.2
 Step = Callable[[str, dict[str, Any]], None]
 Ways = dict[tuple[Identity | None, bytes], set[int]]  # the paths an event came by in one batch
-Own = TypeVar("Own", Status, Result)
+
+
+@dataclass(slots=True)
+class Batch:
+    """Messages that one transaction settles, and what was in them. `ways`: the paths each event came by."""
+
+    messages: list[Message] = field(default_factory=list)
+    arrivals: list[Arrival] = field(default_factory=list)
+    states: list[tuple[Status, bool]] = field(default_factory=list)
+    results: list[Result] = field(default_factory=list)
+    ways: Ways = field(default_factory=lambda: defaultdict(set))
+
+    def add(self, message: Message, opened: Opened) -> None:
+        self.messages.append(message)
+        self.arrivals += opened.arrivals
+        for arrival in opened.arrivals:
+            self.ways[arrival.identity, arrival.item.sha256].add(message.path)
+        if opened.status:
+            self.states.append((opened.status, message.retained))
+        if opened.result:
+            self.results.append(opened.result)
 
 
 def _no_step(_name: str, _detail: dict[str, Any]) -> None:
@@ -68,7 +86,7 @@ class Reception:
         say: Callable[[str], None] = print,
         others: Sequence[tuple[str, int]] = (),
     ) -> None:
-        self._keys = KeyRing(pki_dir)
+        self._opener = Opener(KeyRing(pki_dir), lambda name, detail: self._on_step(name, detail))
         self._receipt_key = ReceiptKey(pki_dir)
         self._database = open_database(database_url)
         self._links = Links([(host, port), *others], pki_dir, say)
@@ -120,6 +138,7 @@ class Reception:
             self._count_refusals()
         finally:
             self._links.close()
+            self._opener.close()
             self._database.close()
 
     def _run_in_thread(self) -> None:
@@ -131,62 +150,37 @@ class Reception:
             self._ready.set()
 
     def _handle(self, first: Message) -> None:
-        """One batch: what has arrived by now, at most MAX_BATCH events."""
-        messages: list[Message] = []
-        arrivals: list[Arrival] = []
-        states: list[tuple[Status, bool]] = []
-        ways: Ways = defaultdict(set)
-        results: list[Result] = []
-        message: Message | None = first
-        while message is not None:
+        """What has arrived by now: verified together, committed in transactions of at most MAX_BATCH events."""
+        messages = [first]
+        while len(messages) < MAX_BATCH and (message := self._links.take(0)) is not None:
             messages.append(message)
-            came = len(arrivals)
-            self._open(message, arrivals, states, results)
-            for arrival in arrivals[came:]:
-                ways[arrival.identity, arrival.item.sha256].add(message.path)
-            room = len(arrivals) <= MAX_BATCH - EVENTS_PER_ENVELOPE and len(messages) < MAX_BATCH
-            message = self._links.take(0) if room else None
-        if arrivals or states:
+        batch = Batch()
+        for message, opened in zip(messages, self._opener.open(messages), strict=True):
+            if batch.arrivals and len(batch.arrivals) + len(opened.arrivals) > MAX_BATCH:
+                self._settle(batch)
+                batch = Batch()
+            batch.add(message, opened)
+            if opened.refused:
+                self._refused[opened.gateway, opened.refused] += 1
+        self._settle(batch)
+
+    def _settle(self, batch: Batch) -> None:
+        """Commits, then receipts, then acknowledges; a refused message leaves no other trace than its count."""
+        if batch.arrivals or batch.states:
             at_ms = now_ms()
-            self._on_step("commit.begin", {"events": len(arrivals)})
-            settled = store.commit(self._database, arrivals, states, at_ms)
-            self._on_step("commit.end", {"events": len(arrivals)})
-            self._receipt(settled, ways, at_ms)
-        if results:
-            orders.keep_results(self._database, results, now_ms())
-        for status, retained in states:
+            self._on_step("commit.begin", {"events": len(batch.arrivals)})
+            settled = store.commit(self._database, batch.arrivals, batch.states, at_ms)
+            self._on_step("commit.end", {"events": len(batch.arrivals)})
+            self._receipt(settled, batch.ways, at_ms)
+        if batch.results:
+            orders.keep_results(self._database, batch.results, now_ms())
+        for status, retained in batch.states:
             if not retained:
                 detail = {"gateway": status.gateway, "boot": status.boot, "connect": status.connect}
                 self._on_step("online" if status.online else "offline", detail)
-        for message in messages:
-            self._links.acknowledge(message)
+        self._links.acknowledge(batch.messages)
+        for message in batch.messages:
             self._on_step("puback", {"topic": message.topic})
-
-    def _open(
-        self, message: Message, arrivals: list[Arrival], states: list[tuple[Status, bool]], results: list[Result]
-    ) -> None:
-        """Verifies one envelope and takes out what is in it; a refused one is counted and leaves no other trace."""
-        self._on_step("received", {"topic": message.topic, "bytes": len(message.payload)})
-        gateway = ""
-        try:
-            gateway, leaf = topics.split(message.topic) or _unknown()
-            envelope = Envelope.from_bytes(message.payload)
-            envelope.verify(self._keys.key(gateway, envelope.kid), message.topic)
-            items: list[Event | Unreadable] | list[Status] | list[Result]
-            if leaf == topics.STATUS:
-                items = [_own(Status.from_bytes, gateway, envelope.payload)]
-                states.append((items[0], message.retained))
-            elif leaf == topics.RESULT:
-                items = [_own(Result.from_bytes, gateway, envelope.payload)]
-                results += items
-            else:
-                items = decode_events(envelope.payload, gateway)
-                arrivals += [Arrival(gateway, leaf == topics.ALARM, item) for item in items]
-        except EnvelopeError as e:
-            self._refused["" if e.reason == UNKNOWN_GATEWAY else gateway, e.reason] += 1
-            self._on_step("refused", {"gateway": gateway, "reason": e.reason})
-        else:
-            self._on_step("verified", {"topic": message.topic, "items": items})
 
     def _count_refusals(self) -> None:
         if self._refused:
@@ -237,18 +231,3 @@ class Reception:
         tickets = [self._links.publish(path, topic, sealed) for path in paths]
         self._on_step("receipt.end", {"receipt": receipt})
         return tickets
-
-
-def _unknown() -> NoReturn:
-    raise EnvelopeError(UNKNOWN_GATEWAY)
-
-
-def _own(read: Callable[[bytes], Own], gateway: str, payload: bytes) -> Own:
-    """A status or result that cannot be read is refused: unlike an event it comes again by itself."""
-    try:
-        found = read(payload)
-    except PayloadError:
-        raise EnvelopeError(MALFORMED) from None
-    if found.gateway != gateway:
-        raise EnvelopeError(MALFORMED)
-    return found

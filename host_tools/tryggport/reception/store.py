@@ -13,7 +13,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from tryggport.reception import conditions, dating
 from tryggport.reception.database import Database
 from tryggport.reception.installations import Placed, is_revoked, placed
-from tryggport.reception.presence import keep_status
+from tryggport.reception.presence import keep_statuses
 from tryggport.reception.schema import conflicts, deliveries, events, outbox, refusals, unreadable
 from tryggport.reception.triage import Fresh, Identity, assign_cases, by_epoch
 from tryggport.wire import kinds
@@ -62,8 +62,7 @@ def commit(
     """Stores a batch; it is durable on return. `states`: each status, and whether it was the retained copy."""
     with database.write() as tx:
         settled = _store(tx, arrivals, at_ms)
-        for status, retained in states:
-            keep_status(tx, status, retained, at_ms)
+        keep_statuses(tx, states, at_ms)
     return settled
 
 
