@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,10 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from tryggport.errors import TryggError
 
 BUSY_TIMEOUT_S = 5
-HEAD = "0006"
-KNOWN_REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006")
+HEAD = "0007"
+KNOWN_REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007")
 MIGRATIONS = Path(__file__).parent / "migrations"
+_MIGRATING = 0x7472_0000_0000
 _SQLITE_SENTENCES = {
     "SQLITE_BUSY": ("is locked by another program", "Close what else writes to it, then start again."),
     "SQLITE_LOCKED": ("is locked by another program", "Close what else writes to it, then start again."),
@@ -32,8 +33,9 @@ _SQLITE_SENTENCES = {
 class Database:
     """Transactions on one database. Every statement outside `read` and `write` is a mistake."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, fence: Callable[[Connection], None] | None = None) -> None:
         self._engine = engine
+        self._fence = fence
         snapshot = {"isolation_level": "REPEATABLE READ"} if engine.dialect.name == "postgresql" else {}
         self._readers = engine.execution_options(tryggport_begin="BEGIN", **snapshot)
 
@@ -41,7 +43,21 @@ class Database:
     def write(self) -> Iterator[Connection]:
         """One transaction, durable when the block has been left. Raises TryggError; then nothing of it is stored."""
         with translated(self._engine), self._engine.begin() as tx:
+            if self._fence is not None:
+                self._fence(tx)
             yield tx
+
+    def fenced(self, fence: Callable[[Connection], None]) -> Database:
+        """The same database, whose every write begins with `fence`: what that raises ends the transaction."""
+        return Database(self._engine, fence)
+
+    @property
+    def engine(self) -> Engine:
+        return self._engine
+
+    @property
+    def is_postgresql(self) -> bool:
+        return self._engine.dialect.name == "postgresql"
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -146,5 +162,7 @@ def _migrate(database: Database, engine: Engine, revision: str | None) -> None:
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
     with database.write() as tx:
+        if database.is_postgresql:  # of workers that start together one does it
+            tx.execute(text("SELECT pg_advisory_xact_lock(:migrations)"), {"migrations": _MIGRATING})
         config.attributes["connection"] = tx
         command.upgrade(config, "head")
