@@ -85,7 +85,8 @@ def test_TP_REC_001_every_read_takes_a_scope_first():
 MACHINERY = {
     "store.commit", "store.count_refusals", "store.to_tell", "store.forget_told", "grace.promote", "tenants.centre",
     "tenants.municipality", "orders.queue", "orders.due", "orders.mark_sent", "orders.keep_results", "orders.answer",
-    "orders.last_counter", "orders.epoch_and_next_seq", "orders.confirmed",
+    "orders.last_counter", "orders.epoch_and_next_seq", "orders.confirmed", "aside.commit", "aside.keep_results",
+    "seats.take", "seats.try_take",
 }  # fmt: skip
 
 

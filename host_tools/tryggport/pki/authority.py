@@ -97,7 +97,9 @@ def issue_workers(folder: Path, passphrase: bytes | None = None) -> None:
     missing = [name for name in files.WORKERS if not (folder / f"{name}.pem").exists()]
     if missing and not (folder / f"{files.DEVICE_CA}.key").exists():
         what = f"The worker {missing[0]} has no certificate, and the device CA's key is not here."
-        raise TryggError(what, "Where it is, type: tryggport pki workers --dir DIR; then copy the reception-*.pem and .key.")
+        raise TryggError(
+            what, "Where it is, type: tryggport pki workers --dir DIR; then copy the reception-*.pem and .key."
+        )
     if missing:
         device_ca = load_issuer(folder, files.DEVICE_CA, passphrase)
         for name in missing:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NoReturn, Self, TypeVar
 
 from tryggport.errors import TryggError
-from tryggport.reception import orders, store
+from tryggport.reception import aside, orders, store
 from tryggport.reception.database import open_database
 from tryggport.reception.keyring import KeyRing, ReceiptKey
 from tryggport.reception.ledger import now_ms
@@ -59,8 +59,9 @@ class Reception:
     `run` serves in the calling thread; as a context the reception serves in a thread of its own, connected on entry.
 
     `on_step` is called with a name and what it is about, from the thread of `run`: received (topic, bytes), verified (topic,
-    items), refused (gateway, reason), commit.begin and commit.end (events), receipt.begin and receipt.end (receipt),
-    puback (topic), order (gateway), online and offline (gateway, boot, connect: a status that is not a retained copy).
+    items), refused (gateway, reason), commit.begin, then within the transaction commit.begun and commit.inserted, then commit.end
+    (all: events), receipt.begin and receipt.end (receipt), puback (topic), order (gateway), online and offline (gateway, boot,
+    connect: a status that is not a retained copy).
     """
 
     def __init__(
@@ -174,11 +175,11 @@ class Reception:
         if arrivals or states:
             at_ms = now_ms()
             self._on_step("commit.begin", {"events": len(arrivals)})
-            settled = store.commit(self._database, arrivals, states, at_ms)
+            settled = aside.commit(self._database, arrivals, states, at_ms, self._on_step, self._say)
             self._on_step("commit.end", {"events": len(arrivals)})
             self._receipt(settled, ways, at_ms)
         if results:
-            orders.keep_results(self._database, results, now_ms())
+            aside.keep_results(self._database, results, now_ms(), self._say)
         for status, retained in states:
             if not retained:
                 detail = {"gateway": status.gateway, "boot": status.boot, "connect": status.connect}
