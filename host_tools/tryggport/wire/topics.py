@@ -12,8 +12,8 @@ RECEIPT = "receipt"
 COMMAND = "command"
 RESULT = "result"
 UP = (ALARM, EVENT, STATUS, RESULT)
-SHARED = (ALARM, EVENT, RESULT)  # a receiver's workers share them out (TP-REC-200)
-GROUP = "reception"
+# What a receiver's workers share out, by group (TP-REC-200). A group of its own for each topic: rumqttd keeps one place in a group.
+SHARED = {ALARM: "reception", EVENT: "reception-event", RESULT: "reception-result"}
 GATEWAY_ID = re.compile(r"[a-z0-9-]{4,24}\Z")
 _TOPIC = re.compile(r"trygg/1/([a-z0-9-]{4,24})/([a-z]+)\Z")
 
@@ -25,7 +25,7 @@ def topic(gateway: str, leaf: str) -> str:
 
 def subscription(leaf: str) -> str:
     """What a worker of the receiver subscribes to: status goes to all of them, anything else to one."""
-    return f"$share/{GROUP}/{PREFIX}+/{leaf}" if leaf in SHARED else topic("+", leaf)
+    return f"$share/{SHARED[leaf]}/{topic('+', leaf)}" if leaf in SHARED else topic("+", leaf)
 
 
 def split(name: str) -> tuple[str, str] | None:
