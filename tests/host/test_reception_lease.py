@@ -14,7 +14,7 @@ from tryggport.pki import files
 from tryggport.reception import aside, database, ledger, open_database, seats, store, supervision, timers, views
 from tryggport.reception.duty import Duty
 from tryggport.reception.escalation import Escalation
-from tryggport.reception.lease import LEASE_MS, Lease, NotLeadingError, leader
+from tryggport.reception.lease import LEASE_MS, Lease, NotLeadingError
 from tryggport.reception.schema import cases, lease
 from tryggport.reception.standby import KEEP_S, Standby
 from tryggport.sim.gateway import Gateway
@@ -63,8 +63,7 @@ def test_TP_REC_201_one_leads_and_when_it_dies_another_one_does_within_the_lease
     one, two = a_lease(world), a_lease(world, "two")
     assert one.attempt() and not two.attempt()
     assert one.attempt() and (one.term, two.term) == (1, None)
-    with world.db.read() as tx:
-        assert leader(tx) == "one"
+    assert views.workers(world.centre)["leader"] == "one"
     began_s = time.monotonic()  # one dies: it says nothing any more
     assert in_time(two.attempt, 5)
     assert time.monotonic() - began_s <= SHORT_MS / 1000 + 0.5
@@ -185,6 +184,20 @@ def test_TP_REC_201_work_that_cannot_begin_leaves_the_lead_to_another_one(world)
         assert in_time(lambda: said == ["cannot lead: The port is taken."])
         with Duty(Lease(world.db, "two", SHORT_MS), work, said.append, renew_s=renew_s):
             assert in_time(lambda: work.began == 1)
+
+
+def test_TP_REC_201_a_leader_without_a_broker_gives_way_to_a_worker_that_has_one(world):
+    one, two, said, connected = Work(), Work(), [], threading.Event()
+    connected.set()
+    first = Duty(
+        Lease(world.db, "one", SHORT_MS), one, said.append, fit=connected.is_set, renew_s=SHORT_MS / 5000, unfit_s=0.3
+    )
+    with first, Duty(Lease(world.db, "two", SHORT_MS), two, said.append, renew_s=SHORT_MS / 5000):
+        time.sleep(0.5)
+        assert (one.ended, two.began) == (0, 0)
+        connected.clear()
+        assert in_time(lambda: two.began == 1)
+        assert one.ended == 1 and said == ["has no broker: another worker leads"]
 
 
 def test_TP_REC_203_a_worker_that_does_not_lead_keeps_the_last_statuses_for_the_day_it_does():

@@ -17,6 +17,7 @@ from reception_site import TRYGGPORT, Site
 from sqlalchemy import create_engine, text
 from tryggport.reception import installations, open_database, tenants
 from tryggport.reception.adoption import PATIENCE_S
+from tryggport.reception.database import STANDSTILL_S
 from tryggport.reception.escalation import Step, set_steps
 from tryggport.reception.installations import Placement
 from tryggport.reception.ledger import now_ms
@@ -42,8 +43,8 @@ told = json.loads(sys.argv[1])
 def on_step(step, detail):
     print("step", step, flush=True)
     if step == told["kill"] and told["gateway"] in str(detail.get("topic", told["gateway"])):
-        print("killed at", step, flush=True)
-        os.kill(os.getpid(), signal.SIGKILL)
+        print("stopped at", step, flush=True)
+        os.kill(os.getpid(), told["signal"])
 plan = Plan(pki=Path(told["pki"]), database_url=told["url"], brokers=[("127.0.0.1", told["port"])],
             cafile=Path(told["pki"]) / "root.pem", lease_ms=told["lease_ms"])
 worker = Worker(plan, lambda name, sentence: print(f"{name}: {sentence}", flush=True), on_step)
@@ -116,9 +117,10 @@ class Workers(Site):
         self._stack.callback(made.end)
         return made
 
-    def worker(self, kill="", gateway="kitchen-7"):
-        """One with a short lease, that ends by SIGKILL at a step about this gateway."""
+    def worker(self, kill="", gateway="kitchen-7", signal_=signal.SIGKILL):
+        """One with a short lease, that gets a signal at a step about this gateway."""
         told = {"pki": str(self.pki), "url": self.url, "port": self.port, "lease_ms": LEASE_MS, "kill": kill}
+        told |= {"signal": signal_}
         made = self.process([sys.executable, "-c", WORKER, json.dumps(told | {"gateway": gateway})])
         made.wait_line(": ready$")
         return made
@@ -228,7 +230,7 @@ def test_TP_REC_207_kill_9_of_a_worker_at_each_step_loses_nothing_and_doubles_no
                 resident.alarm()
                 resident.look(0.02)
             assert dies.popen.wait(10) == -signal.SIGKILL, step
-            dies.wait_line(f"^killed at {step}$")
+            dies.wait_line(f"^stopped at {step}$")
             for _ in range(3):
                 resident.alarm()
             assert resident.settled(), step
@@ -398,6 +400,24 @@ def test_TP_REC_202_a_leader_that_was_paused_for_longer_than_its_lease_does_noth
         assert site.leader() == (second.name, second.popen.pid)
         assert history(site).count("goes to duty") == 1
         check_once(site, resident)
+
+
+@pytest.mark.long
+def test_TP_REC_204_a_worker_that_stands_still_in_a_transaction_keeps_no_home_waiting(site):
+    assert STANDSTILL_S == 10  # TP-BND-249
+    gateway = site.gateway()
+    paused = site.worker(kill="commit.inserted", signal_=signal.SIGSTOP)
+    with site.connected(gateway):
+        resident = Resident(gateway)
+        resident.alarm()
+        paused.wait_line("^stopped at commit.inserted$")
+        site.worker()
+        assert not resident.settled(STANDSTILL_S / 2)
+        assert resident.settled(STANDSTILL_S)
+        paused.popen.send_signal(signal.SIGCONT)
+        assert paused.popen.wait(20) == 1  # its transaction is gone
+        paused.wait_line("TryggError")
+    check_once(site, resident)
 
 
 class Flow:

@@ -96,11 +96,13 @@ def run(
 def status(db: DatabaseUrl = DEFAULT_DB, municipality: Municipality = None, as_json: AsJson = False) -> None:
     """Show how the gateways are, what was refused and what could not be read."""
     with scope_of(db, municipality) as scope:
-        report = views.overview(scope)
+        report = views.overview(scope) | {"workers": views.workers(scope)}
     if as_json:
         print(json.dumps(report, indent=2))
         return
     print(", ".join(f"{count} {name}" for name, count in report["counts"].items()))
+    if leader := report["workers"]["leader"]:
+        print(f"leads: {leader}")
     for gateway in report["gateways"]:
         seen = local_time(gateway["seen_ms"]) if gateway["seen_ms"] else "never"
         where = f"{gateway['gateway']:24}  path {gateway['path']}  {gateway['state']:8}"

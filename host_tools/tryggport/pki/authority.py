@@ -120,9 +120,7 @@ def renew(
     """
     issuers = {files.BROKER: files.ROOT} | dict.fromkeys(files.WORKERS, files.DEVICE_CA)
     if name not in issuers:
-        raise TryggError(
-            f"There is no certificate {name} to renew.", "Say broker, reception, or reception-2 and so on.", usage=True
-        )
+        raise TryggError(f"There is no certificate {name} to renew.", "Say broker or reception.", usage=True)
     old = files.load_certificate(folder / f"{name}.pem")
     key = old.public_key()
     if not isinstance(key, ec.EllipticCurvePublicKey):

@@ -13,6 +13,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from tryggport.errors import TryggError
 
 BUSY_TIMEOUT_S = 5
+STANDSTILL_S = 10  # TP-BND-249
 HEAD = "0007"
 KNOWN_REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007")
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -88,6 +89,8 @@ def open_database(url: str, *, create: bool = True) -> Database:
         _check_path(parsed.database, create)
         event.listen(engine, "connect", _set_up_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
+    else:
+        event.listen(engine, "connect", _set_up_postgresql)
     database = Database(engine)
     try:
         with database.read() as tx:
@@ -137,6 +140,12 @@ def _set_up_sqlite(connection: Any, _record: Any) -> None:
         "foreign_keys = ON",
     ):
         connection.execute(f"PRAGMA {pragma}").close()
+
+
+def _set_up_postgresql(connection: Any, _record: Any) -> None:
+    """A worker that stands still in the middle of a transaction, or whose machine has gone, keeps nobody waiting for longer."""
+    connection.execute(f"SET idle_in_transaction_session_timeout = {STANDSTILL_S * 1000}")
+    connection.commit()
 
 
 def _begin_sqlite(connection: Connection) -> None:

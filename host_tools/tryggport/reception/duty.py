@@ -16,20 +16,24 @@ from tryggport.errors import TryggError
 from tryggport.reception.lease import Lease
 
 RENEW_S = 2.0  # TP-BND-242
+UNFIT_S = 15.0  # TP-BND-242
 LOOK_S = 0.1
 AGAIN_S = 10.0  # when the work could not begin
 
 
 class Duty:
     """A context. `work` makes what runs while we lead; `check` is called with each look at the lease, and ends us when it raises.
+    A leader that is not `fit` for a while gives the lease to another one.
 
     The first attempt is made on entry: who is alone leads from the beginning, and work that cannot begin then raises TryggError.
     """
 
     def __init__(
         self, lease: Lease, work: Callable[[], AbstractContextManager[Any]], say: Callable[[str], None], *,
-        check: Callable[[], None] = lambda: None, fail: Callable[[TryggError], None] = lambda e: None,
+        check: Callable[[], None] = lambda: None, fit: Callable[[], bool] = lambda: True,
+        fail: Callable[[TryggError], None] = lambda e: None,
         on_step: Callable[[str, dict[str, Any]], None] = lambda name, detail: None, renew_s: float = RENEW_S,
+        unfit_s: float = UNFIT_S,
     ) -> None:  # fmt: skip
         self._lease = lease
         self._work = work
@@ -38,6 +42,9 @@ class Duty:
         self._fail = fail
         self._on_step = on_step
         self._renew_s = renew_s
+        self._fit = fit
+        self._unfit_s = unfit_s
+        self._fit_at_s = time.monotonic()
         self._not_before_s = 0.0
         self._running: ExitStack | None = None
         self._stop = threading.Event()
@@ -80,6 +87,8 @@ class Duty:
                 self._fail(e)
                 return
             try:
+                if self._running is None or self._fit():
+                    self._fit_at_s = time.monotonic()
                 if self._lease.held or (self._running is None and time.monotonic() >= self._not_before_s):
                     self._lease.attempt()
             except TryggError as e:
@@ -90,6 +99,10 @@ class Duty:
             if self._running is not None and not self._lease.held:
                 self._say("leads no more")
                 self._end()
+            elif self._running is not None and self._fit_at_s < time.monotonic() - self._unfit_s:
+                self._say("has no broker: another worker leads")
+                self._end()
+                self._give_up()
             elif self._running is None and self._lease.held:
                 try:
                     self._begin()

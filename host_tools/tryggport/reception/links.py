@@ -53,6 +53,10 @@ class Links:
             self._say(f"{failure} Trying again, and serving without it.")
             link.open_later()
 
+    @property
+    def connected(self) -> bool:
+        return any(link.connected for link in self._links)
+
     def leave(self) -> None:
         """Nothing new arrives from now on, and `close` ends the sessions."""
         for link in self._links:

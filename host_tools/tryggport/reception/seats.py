@@ -45,17 +45,27 @@ class Seat:
             with translated(self._database.engine):
                 self._connection.exec_driver_sql("SELECT 1")
 
+    def has_others(self) -> bool:
+        """Whether other workers serve."""
+        if self._database is None:
+            return False
+        with self._database.read() as tx:
+            return bool(self._others(tx))
+
     def leave(self) -> bool:
         """Whether others go on, so that this worker takes its session with it; of several that leave together the last one stays."""
         if self._database is None:
             return False
         with self._database.write() as tx:
             tx.exec_driver_sql("LOCK TABLE seats IN EXCLUSIVE MODE")
-            others = select(seats.c.number).where(seats.c.number != self.number, seats.c.leaving.is_(False))
-            stay = set(tx.execute(others).scalars()) & _taken(tx)
+            stay = self._others(tx)
             if stay:
                 tx.execute(update(seats).where(seats.c.number == self.number).values(leaving=True))
         return bool(stay)
+
+    def _others(self, tx: Connection) -> set[int]:
+        others = select(seats.c.number).where(seats.c.number != self.number, seats.c.leaving.is_(False))
+        return set(tx.execute(others).scalars()) & _taken(tx)
 
     def give_back(self, *, empty: bool) -> None:
         """`empty`: no broker has a session of this seat any more."""

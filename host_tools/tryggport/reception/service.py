@@ -115,6 +115,11 @@ class Reception:
         """Makes `run` finish what has arrived, and return. May be called from a signal handler or another thread."""
         self._stop.set()
 
+    @property
+    def connected(self) -> bool:
+        """Whether any broker is there."""
+        return self._links.connected
+
     def run(self) -> None:
         """Serves until `stop`. Raises TryggError when the broker does not let us in at first, or the database fails."""
         try:

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Table, exists, func, select, true
 
 from tryggport.errors import TryggError
-from tryggport.reception import dating, grace, ledger
+from tryggport.reception import dating, grace, lease, ledger
 from tryggport.reception.cases import kind_name
 from tryggport.reception.escalation import steps_of
 from tryggport.reception.installations import CANARY
@@ -28,6 +28,7 @@ from tryggport.reception.schema import (
     orders,
     refusals,
     revoked,
+    seats,
     statuses,
     unreadable,
     vitals,
@@ -137,6 +138,14 @@ def overview(scope: Scope) -> Row:
         state["epoch"] = state["epoch"].hex()
         state["quality"] = kinds.QUALITIES[state["quality"]]
     return {"counts": counts, "gateways": states, **report}
+
+
+def workers(scope: Scope) -> Row:
+    """Who leads and who works, for the centre: `leader` is None for a moment after one has died; on SQLite `seats` is empty."""
+    if scope.municipality_id is not None:
+        return {"leader": None, "seats": []}
+    with scope.read() as tx:
+        return {"leader": lease.leader(tx), "seats": _rows(tx.execute(select(seats).order_by(seats.c.number)))}
 
 
 def vital_signs(scope: Scope) -> Row:

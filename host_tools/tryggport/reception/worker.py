@@ -67,7 +67,8 @@ class Worker:
     def run(self) -> None:
         with contextlib.closing(self._database):
             duty = Duty(
-                self._lease, self._work, self._say, check=self._seat.check, fail=self._fail, on_step=self._on_step,
+                self._lease, self._work, self._say, check=self._seat.check, fit=self._fit, fail=self._fail,
+                on_step=self._on_step,
                 renew_s=self._plan.lease_ms / 1000 / RENEWALS,
             )  # fmt: skip
             with duty:
@@ -75,6 +76,10 @@ class Worker:
             self._seat.give_back(empty=self.reception.left)
             if self._failure is not None:
                 raise self._failure
+
+    def _fit(self) -> bool:
+        """A leader without a broker stores no status; it may as well lead where nobody else could."""
+        return self.reception.connected or not self._seat.has_others()
 
     def _fail(self, e: TryggError) -> None:
         self._failure = e
