@@ -11,12 +11,12 @@ from sqlalchemy import create_engine, text, update
 from tryggport import pki
 from tryggport.errors import TryggError
 from tryggport.pki import files
-from tryggport.reception import aside, database, ledger, open_database, seats, store, supervision, timers, views
+from tryggport.reception import aside, database, ledger, open_database, seats, store, supervision, timers, turns, views
 from tryggport.reception.duty import Duty
 from tryggport.reception.escalation import Escalation
 from tryggport.reception.lease import LEASE_MS, Lease, NotLeadingError
 from tryggport.reception.schema import cases, lease
-from tryggport.reception.standby import KEEP_S, Standby
+from tryggport.reception.standby import KEEP_S, LAST, Standby
 from tryggport.sim.gateway import Gateway
 from tryggport.wire import kinds
 from tryggport.wire.order import COMMAND, DONE, Result
@@ -201,6 +201,7 @@ def test_TP_REC_201_a_leader_without_a_broker_gives_way_to_a_worker_that_has_one
 
 
 def test_TP_REC_203_a_worker_that_does_not_lead_keeps_the_last_statuses_for_the_day_it_does():
+    assert (KEEP_S, LAST) == (30, 2)  # TP-BND-245
     clock = Clock()
     standby = Standby(clock)
     for n in range(3):
@@ -225,6 +226,7 @@ def test_TP_REC_200_each_worker_has_a_seat_and_a_dead_ones_goes_to_the_next(post
     pki.init(folder)
     first, second = seats.take(world.db, folder), seats.take(world.db, folder)
     assert (first.name, second.name) == ("reception", "reception-2")
+    assert "idle = 5" in seats._KEEP_ALIVE and "interval = 2" in seats._KEEP_ALIVE  # TP-BND-241: when it cannot
     first._connection.close()  # its process is killed: the database sees the end of the connection
     assert in_time(lambda: _orphans(world) == [1])
     with pytest.raises(Exception, match="closed"):
@@ -241,6 +243,12 @@ def test_TP_REC_200_each_worker_has_a_seat_and_a_dead_ones_goes_to_the_next(post
     assert not third.leave()  # the last one: brokers keep for it what arrives meanwhile
     third.give_back(empty=False)
     assert in_time(lambda: _orphans(world) == [1])
+    held = seats.try_take(world.db, 5)
+    held.give_back(empty=False)  # the brokers may have something for it
+    first = seats.take(world.db, folder)
+    assert in_time(lambda: _orphans(world) == [5])
+    assert seats.take(world.db, folder).name == "reception-5"
+    assert first.name == "reception"
 
 
 def test_TP_REC_200_without_a_certificate_for_the_next_worker_it_says_where_to_make_one(postgres_world, tmp_path):
@@ -314,6 +322,25 @@ def test_TP_REC_204_two_workers_with_the_same_events_in_another_order_store_each
     assert outcomes.count(kinds.OUTCOME_STORED) == len(found)
     assert outcomes.count(kinds.OUTCOME_DUPLICATE) == 14 * len(found)
     assert len(world.cases()) == 20
+
+
+def test_TP_REC_204_a_regional_return_needs_no_more_locks_than_postgresql_has(postgres_world):
+    """TP-BND-248: 8 workers, each with a batch of as many gateways as one transaction may have."""
+    world = postgres_world
+    assert turns.AT_ONCE * len(files.WORKERS) < 64 * 100 * 0.8  # max_locks_per_transaction, max_connections
+    found = [world.event(0, kinds.MAINS, f"home-{home:04}", severity=2) for home in range(1001)]
+    locks, sizes = [], []
+
+    def look(step, detail):
+        if step == "commit.inserted":
+            with world.db.read() as tx:
+                held = text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'")
+                locks.append(tx.execute(held).scalar_one())
+            sizes.append(detail["events"])
+
+    settled = store.commit(world.db, [store.Arrival(e.gateway, False, e) for e in found], [], world.now_ms, look)
+    assert [item.outcome for item in settled] == [kinds.OUTCOME_STORED] * 1001
+    assert sizes == [500, 500, 1] and max(locks) <= 500
 
 
 def test_TP_REC_204_an_alarm_never_joins_a_case_that_is_being_closed(postgres_world):

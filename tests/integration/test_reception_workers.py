@@ -21,6 +21,8 @@ from tryggport.reception.database import STANDSTILL_S
 from tryggport.reception.escalation import Step, set_steps
 from tryggport.reception.installations import Placement
 from tryggport.reception.ledger import now_ms
+from tryggport.reception.link import LEAVE_S
+from tryggport.reception.service import DRAIN_S, FLUSH_S
 from tryggport.sim.broker import iotcore_broker, mosquitto
 from tryggport.wire import kinds, topics
 
@@ -445,6 +447,7 @@ class Flow:
 
 def test_TP_REC_206_every_worker_is_replaced_while_alarms_flow(site, record_property):
     """A graceful upgrade: SIGHUP replaces one after the other, SIGTERM ends them. No gateway has to repeat anything."""
+    assert (LEAVE_S, DRAIN_S, FLUSH_S) == (2, 5, 2)  # TP-BND-244
     gateway = site.gateway()
     crew = site.run_reception("--workers", "2")
     crew.wait_line("all 2 workers are ready$")

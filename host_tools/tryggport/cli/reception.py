@@ -70,7 +70,7 @@ def run(
     trace: Annotated[bool, typer.Option("--trace", help="Print each step as a JSON line.")] = False,
     of_crew: Annotated[bool, typer.Option("--of-crew", hidden=True)] = False,
 ) -> None:
-    """Serve until SIGTERM or Ctrl-C. Prints "ready" when gateways can be heard; SIGHUP replaces several workers one by one."""
+    """Serve until SIGTERM or Ctrl-C. Prints "ready" when gateways can be heard. SIGHUP replaces workers one by one."""
     if workers > 1:
         crew.run(workers, pki, db, _say)
         return
@@ -85,7 +85,7 @@ def run(
         else None,
     )
     worker = Worker(plan, _say_as, print_step if trace else no_step)
-    for name in (signal.SIGTERM, signal.SIGINT):
+    for name in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(name, lambda *_: worker.stop())
     if of_crew:
         crew.end_with_parent(worker.stop)

@@ -84,11 +84,13 @@ ALONE = Seat(1)
 
 
 def take(database: Database, pki_dir: Path) -> Seat:
-    """The first free seat whose certificate is here. Raises TryggError when there is none."""
+    """A free seat: one whose last worker has left something at the brokers before others. Raises TryggError when there is none."""
     if not database.is_postgresql:
         return ALONE
-    for number, name in enumerate(files.WORKERS, 1):
-        if not (pki_dir / f"{name}.pem").exists():
+    with database.read() as tx:
+        waiting = orphans(tx)
+    for number in dict.fromkeys([*waiting, *range(1, len(files.WORKERS) + 1)]):
+        if not (pki_dir / f"{files.WORKERS[number - 1]}.pem").exists():
             pki.issue_workers(pki_dir)
         if (seat := try_take(database, number)) is not None:
             return seat
