@@ -10,11 +10,35 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from sqlalchemy import ColumnElement, Connection, TextClause, or_, select, text, update
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ColumnElement,
+    Connection,
+    Integer,
+    Table,
+    Text,
+    TextClause,
+    or_,
+    select,
+    text,
+    update,
+)
 
 from tryggport.errors import TryggError
 from tryggport.reception.database import Database
-from tryggport.reception.schema import lease
+from tryggport.reception.schema import metadata
+
+# Who leads the workers, until when by this database's clock; one row. `term` rises with every new leader.
+lease = Table(
+    "lease",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("holder", Text, nullable=False),
+    Column("term", BigInteger, nullable=False),
+    Column("since_ms", BigInteger, nullable=False),
+    Column("until_ms", BigInteger, nullable=False),
+)
 
 LEASE_MS = 10_000  # TP-BND-242
 MARGIN = 0.2  # so much of the lease the holder gives away, for its clock may be slower than the database's

@@ -251,27 +251,6 @@ vitals = Table(
     Column("detail", Text, nullable=False),
 )
 
-# Who leads the workers, until when by this database's clock; one row. `term` rises with every new leader.
-lease = Table(
-    "lease",
-    metadata,
-    Column("id", Integer, primary_key=True, autoincrement=False),
-    Column("holder", Text, nullable=False),
-    Column("term", BigInteger, nullable=False),
-    Column("since_ms", BigInteger, nullable=False),
-    Column("until_ms", BigInteger, nullable=False),
-)
-
-# Numbers of workers under whose names brokers may keep sessions; `leaving`: that worker is about to end its own.
-seats = Table(
-    "seats",
-    metadata,
-    Column("number", Integer, primary_key=True, autoincrement=False),
-    Column("holder", Text, nullable=False),
-    Column("taken_ms", BigInteger, nullable=False),
-    Column("leaving", Boolean, nullable=False),
-)
-
 # The identity (TP-WIR-006) names one row for ever. `kind` is null where only the identity could be read.
 events = Table(
     "events",

@@ -11,7 +11,7 @@ import os
 import socket
 from pathlib import Path
 
-from sqlalchemy import Connection, delete, select, text, update
+from sqlalchemy import BigInteger, Boolean, Column, Connection, Integer, Table, Text, delete, select, text, update
 from sqlalchemy.dialects import postgresql
 
 from tryggport import pki
@@ -19,7 +19,17 @@ from tryggport.errors import TryggError
 from tryggport.pki import files
 from tryggport.reception.database import Database, translated
 from tryggport.reception.ledger import now_ms
-from tryggport.reception.schema import seats
+from tryggport.reception.schema import metadata
+
+# Numbers of workers under whose names brokers may keep sessions; `leaving`: that worker is about to end its own.
+seats = Table(
+    "seats",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("holder", Text, nullable=False),
+    Column("taken_ms", BigInteger, nullable=False),
+    Column("leaving", Boolean, nullable=False),
+)
 
 LOCKS = 0x7472  # class of our advisory locks
 _TAKEN = (

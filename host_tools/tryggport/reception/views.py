@@ -28,12 +28,12 @@ from tryggport.reception.schema import (
     orders,
     refusals,
     revoked,
-    seats,
     statuses,
     unreadable,
     vitals,
     work,
 )  # fmt: skip
+from tryggport.reception.seats import seats
 from tryggport.reception.tenants import Scope
 from tryggport.wire import kinds
 from tryggport.wire.event import Event
