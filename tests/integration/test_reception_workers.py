@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import random
 import signal
 import sys
 import time
@@ -132,6 +133,13 @@ def test_TP_REC_203_statuses_are_stored_once_by_the_leader_and_by_the_next_one_w
         two.wait_line("^step online$", LEASE_MS / 1000 + 5)
         assert site.query("SELECT connect FROM statuses WHERE gateway = 'kitchen-7'") == [(2,)]
     assert site.query("SELECT returns FROM sessions WHERE gateway = 'kitchen-7'") == [(0,), (0,)]
+
+
+# Of the seats those that somebody has.
+SERVING = (
+    "SELECT holder FROM seats WHERE number IN (SELECT objid FROM pg_locks WHERE locktype = 'advisory'"
+    " AND classid = 29810 AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))"
+)
 
 
 def place(site, url):
@@ -317,6 +325,40 @@ def test_TP_REC_200_a_parent_begins_a_dead_worker_again_and_none_outlives_it(sit
     record_property("shown", f"Slowest receipt when one of two workers is killed: {resident.slowest_s:.1f} s")
     crew.popen.kill()  # the parent itself
     assert site.wait_for(lambda: site.query("SELECT count(*) FROM pg_locks WHERE classid = 29810") == [(0,)], 30)
+
+
+@pytest.mark.long
+def test_TP_REC_207_a_minute_of_kills_while_five_homes_call(site, record_property):
+    """Whichever worker it is, the leader too, at whatever it is just doing: every few seconds one is killed."""
+    chance = random.Random(7)
+    crew = site.run_reception("--workers", "3")
+    crew.wait_line("all 3 workers are ready$")
+    kills = 0
+    with contextlib.ExitStack() as stack:
+        residents = [Resident(site.gateway(f"home-{number:04}"), again_s=10) for number in range(5)]
+        for resident in residents:
+            stack.enter_context(site.connected(resident.gateway))
+        with contextlib.ExitStack() as flows:
+            for resident in residents:
+                flows.enter_context(Flow(resident, every_s=0.1))
+            end_s = time.monotonic() + 60
+            while time.monotonic() < end_s:
+                time.sleep(chance.uniform(2, 6))
+                ready = len(crew.wait_line(": ready$"))
+                pids = [int(holder.rpartition(" ")[2]) for (holder,) in site.query(SERVING)]
+                if pids:
+                    os.kill(chance.choice(pids), signal.SIGKILL)
+                    kills += 1
+                    crew.wait_line(": ready$", 60, ready + 1)
+        assert kills >= 5
+        assert all(resident.settled(60) for resident in residents)
+    for resident in residents:
+        check_once(site, resident)
+    alarms = sum(len(resident.events) for resident in residents)
+    slowest_s = max(resident.slowest_s for resident in residents)
+    record_property(
+        "shown", f"{alarms} alarms through {kills} kills of one of three workers, slowest receipt {slowest_s:.1f} s"
+    )
 
 
 def test_TP_REC_200_sqlite_serves_one_worker(tmp_path):

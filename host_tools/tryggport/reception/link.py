@@ -131,11 +131,12 @@ class Link:
         self._client.unsubscribe([topics.subscription(leaf) for leaf in topics.UP])
         self._gone.wait(LEAVE_S)
 
-    def close(self) -> bool:
-        """Ends the connection. The broker keeps the session and what arrives meanwhile; after `leave` it keeps nothing.
+    def close(self, *, end: bool = False) -> bool:
+        """The broker keeps the session and what arrives meanwhile; after `leave` and with `end` it keeps nothing.
 
-        Returns whether nothing is left there."""
-        ends = self.connected and self._gone.is_set()
+        Returns whether nothing is left there.
+        """
+        ends = end and self.connected and self._gone.is_set()
         self._closed.set()
         self._client.disconnect(properties=_last_words() if ends else None)
         self._client.loop_stop()

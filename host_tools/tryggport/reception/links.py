@@ -68,9 +68,9 @@ class Links:
         while not all(link.idle for link in self._links) and time.monotonic() < deadline_s:
             time.sleep(0.01)
 
-    def close(self) -> bool:
-        """Returns whether no broker keeps a session of ours."""
-        return all([link.close() for link in self._links])
+    def close(self, *, end: bool = False) -> bool:
+        """`end`: after `leave` the sessions too. Returns whether no broker keeps one."""
+        return all([link.close(end=end) for link in self._links])
 
     def take(self, timeout_s: float) -> Message | None:
         """The next message of any path, or None; `timeout_s` 0 does not wait. Raises TryggError when a connection's thread has died.
@@ -82,13 +82,15 @@ class Links:
             self._released.extend(self._standby.release())
             if self._released:
                 return self._released.popleft()
+        end_s = time.monotonic() + timeout_s
         try:
-            message = self._arrived.get(timeout_s > 0, timeout_s or None)
-            if leads or not message.topic.endswith(_STATUS):
-                return message
-            self.acknowledge(message)
-            self._standby.keep(message.path, message.topic, dataclasses.replace(message, connection=_NONE))
-            return None
+            while True:
+                left_s = end_s - time.monotonic()
+                message = self._arrived.get(left_s > 0, left_s if left_s > 0 else None)
+                if leads or not message.topic.endswith(_STATUS):
+                    return message
+                self.acknowledge(message)
+                self._standby.keep(message.path, message.topic, dataclasses.replace(message, connection=_NONE))
         except queue.Empty:
             for link in self._links:
                 link.check()

@@ -37,7 +37,7 @@ from tryggport.wire.status import Status
 MAX_BATCH = 200  # events in one transaction, TP-BND-018
 EVENTS_PER_ENVELOPE = 40  # no event is shorter than 33 bytes
 OUTBOX_POLL_S = 0.2
-DRAIN_S, QUIET_S, FLUSH_S = 5.0, 0.1, 2.0  # TP-BND-244
+DRAIN_S, QUIET_S, FLUSH_S = 5.0, 0.5, 2.0  # TP-BND-244
 Step = Callable[[str, dict[str, Any]], None]
 Ways = dict[tuple[Identity | None, bytes], set[int]]  # the paths an event came by in one batch
 Own = TypeVar("Own", Status, Result)
@@ -83,6 +83,7 @@ class Reception:
         self._seat = seat
         self._leads = leads
         self._serves = serves
+        self._drained = False
         self.left = False  # whether no broker keeps a session of ours, once `run` has returned
         brokers = [(host, port), *others]
         self._links = Links(brokers, pki_dir, say, name=seat.name, serves=serves, leads=leads)
@@ -140,15 +141,21 @@ class Reception:
                     next_poll_s = time.monotonic() + OUTBOX_POLL_S
             self._drain()
         finally:
-            self.left = self._links.close()
+            self.left = self._links.close(end=self._drained)
             self._database.close()
 
     def _drain(self) -> None:
         """Where others go on, nothing new comes from here on; what has come is stored, receipted and acknowledged (TP-REC-206)."""
-        if self._seat.leave() or not self._serves:
+        leaves = self._seat.leave() or not self._serves
+        if leaves:
             self._links.leave()
-        deadline_s = time.monotonic() + DRAIN_S
-        while (message := self._links.take(QUIET_S)) is not None and time.monotonic() < deadline_s:
+        quiet_s = QUIET_S if leaves else 0
+        end_s = time.monotonic() + DRAIN_S
+        while time.monotonic() < end_s:
+            message = self._links.take(quiet_s)
+            if message is None:
+                self._drained = True
+                break
             self._handle(message)
         self._count_refusals()
         self._links.flush(FLUSH_S)
