@@ -18,6 +18,7 @@ from tryggport.reception.lease import Lease
 RENEW_S = 2.0  # TP-BND-242
 UNFIT_S = 15.0  # TP-BND-242
 LOOK_S = 0.1
+STOP_S = 1.0
 AGAIN_S = 10.0  # when the work could not begin
 
 
@@ -68,16 +69,18 @@ class Duty:
             thread.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
-        """Ends the work while the lease is still being prolonged, and gives it to the next one at once."""
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Ends the work while the lease is still being prolonged, and gives it to the next one at once.
+
+        After a failure, which is mostly the database's, it waits for nobody: the lease ends by itself.
+        """
+        timeout_s = None if kind is None else STOP_S
         self._stop.set()
-        self._threads[1].join()
+        self._threads[1].join(timeout_s)
         self._done.set()
-        self._threads[0].join()
-        try:
-            self._lease.release()
-        except TryggError as e:
-            self._say(e.message)
+        self._threads[0].join(timeout_s)
+        if kind is None:
+            self._give_up()
 
     def _keep(self) -> None:
         while not self._done.wait(self._renew_s):
