@@ -5,10 +5,13 @@ import os
 import random
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 
+import paho.mqtt.client as paho
 import pytest
+from paho.mqtt.enums import CallbackAPIVersion
 from reception_site import Site
 from tryggport.reception import installations, open_database, tenants
 from tryggport.reception.adoption import PATIENCE_S
@@ -16,7 +19,7 @@ from tryggport.reception.database import STANDSTILL_S
 from tryggport.reception.escalation import Step, set_steps
 from tryggport.reception.installations import Placement
 from tryggport.reception.ledger import now_ms
-from tryggport.reception.link import LEAVE_S
+from tryggport.reception.link import LEAVE_S, _properties, _tls
 from tryggport.reception.service import DRAIN_S, FLUSH_S
 from tryggport.sim.broker import iotcore_broker, mosquitto
 from tryggport.wire import kinds, topics
@@ -377,6 +380,35 @@ def test_TP_REC_200_a_crew_whose_first_worker_cannot_serve_says_why_and_ends(tmp
         assert crew.popen.wait(60) == 1
         crew.wait_line("No broker answers at")
         crew.wait_line("A worker cannot serve, so none does: it says above why.")
+
+
+def test_TP_REC_200_the_session_of_a_reception_before_there_were_workers_is_taken_over(tmp_path):
+    """It had subscribed for itself alone: what waits in it arrives, and nothing comes twice afterwards."""
+    site = Site(tmp_path)
+    with site.broker():
+        client = paho.Client(CallbackAPIVersion.VERSION2, client_id="reception", protocol=paho.MQTTv5)
+        client.tls_set_context(_tls(site.pki, "reception"))
+        subscribed = threading.Event()
+        client.on_connect = lambda c, *_: c.subscribe([(topics.topic("+", leaf), 1) for leaf in topics.UP])
+        client.on_subscribe = lambda *_: subscribed.set()
+        client.connect(site.host, site.port, clean_start=False, properties=_properties())
+        client.loop_start()
+        assert subscribed.wait(10)
+        client.disconnect()
+        client.loop_stop()
+        gateway = site.gateway()
+        with site.connected(gateway):
+            for _ in range(3):
+                gateway.send(gateway.event())
+            with site.reception():
+                site.wait_step("puback", 3)
+                time.sleep(0.3)  # the old subscriptions go
+                for _ in range(3):
+                    gateway.send(gateway.event())
+                site.wait_step("puback", 6)
+                time.sleep(0.3)
+        assert site.names().count("received") == 6
+        assert site.count("events") == 6
 
 
 @pytest.mark.parametrize("kind", [mosquitto, iotcore_broker], ids=["mosquitto", "iotcore"])
