@@ -18,7 +18,9 @@ from tryggport.reception.lease import LEASE_MS, Lease, NotLeadingError, lease
 from tryggport.reception.standby import KEEP_S, LAST, Standby
 from tryggport.sim.gateway import Gateway
 
-SHORT_MS = 600  # a lease in these tests
+SHORT_MS = 1000  # a lease in these tests
+STEADY_MS = 2000  # one that a busy machine does not lose
+RENEW_S = 0.1
 
 
 @pytest.fixture
@@ -62,7 +64,7 @@ def test_TP_REC_201_one_leads_and_when_it_dies_another_one_does_within_the_lease
     assert views.workers(world.centre)["leader"] == "one"
     began_s = time.monotonic()  # one dies: it says nothing any more
     assert in_time(two.attempt, 5)
-    assert time.monotonic() - began_s <= SHORT_MS / 1000 + 0.5
+    assert time.monotonic() - began_s <= SHORT_MS / 1000 + 2
     assert two.term == 2 and not one.attempt() and one.term is None
     two.release()
     assert one.attempt() and one.term == 3  # at once
@@ -147,19 +149,18 @@ class Work:
 
 def test_TP_REC_201_the_duty_moves_when_the_leader_goes_and_ends_when_it_can_renew_no_more(world):
     one, two, said = Work(), Work(), []
-    renew_s = SHORT_MS / 5000
-    first = Duty(Lease(world.db, "one", SHORT_MS), one, said.append, renew_s=renew_s)
-    second = Duty(Lease(world.db, "two", SHORT_MS), two, said.append, renew_s=renew_s)
+    first = Duty(Lease(world.db, "one", STEADY_MS), one, said.append, renew_s=RENEW_S)
+    second = Duty(Lease(world.db, "two", STEADY_MS), two, said.append, renew_s=RENEW_S)
     with first, second:
         assert (one.began, two.began) == (1, 0)
         with world.db.write() as tx:  # somebody else has it, as after a long pause
             tx.execute(update(lease).values(holder="three", term=7))
         assert in_time(lambda: one.ended == 1)
         assert said == ["leads no more"]
-        assert in_time(lambda: one.began + two.began == 2)
+        assert in_time(lambda: one.began + two.began == 2, 20)
     assert one.overlaps == two.overlaps == 0
     third = Work()
-    with Duty(Lease(world.db, "four", SHORT_MS), third, said.append, renew_s=renew_s) as last:
+    with Duty(Lease(world.db, "four", STEADY_MS), third, said.append, renew_s=RENEW_S) as last:
         assert last.leads() and third.began == 1  # the one before has given it back: no wait
     assert third.ended == 1
 
@@ -170,15 +171,14 @@ def test_TP_REC_201_work_that_cannot_begin_leaves_the_lead_to_another_one(world)
         raise TryggError("The port is taken.")
         yield
 
-    with pytest.raises(TryggError, match="The port is taken"), Duty(Lease(world.db, "one", SHORT_MS), broken, print):
+    with pytest.raises(TryggError, match="The port is taken"), Duty(Lease(world.db, "one", STEADY_MS), broken, print):
         pass
     work, said = Work(), []
     holder = a_lease(world, "before")
     assert holder.attempt()
-    renew_s = SHORT_MS / 5000
-    with Duty(Lease(world.db, "one", SHORT_MS), broken, said.append, renew_s=renew_s):
+    with Duty(Lease(world.db, "one", STEADY_MS), broken, said.append, renew_s=RENEW_S):
         assert in_time(lambda: said == ["cannot lead: The port is taken."])
-        with Duty(Lease(world.db, "two", SHORT_MS), work, said.append, renew_s=renew_s):
+        with Duty(Lease(world.db, "two", STEADY_MS), work, said.append, renew_s=RENEW_S):
             assert in_time(lambda: work.began == 1)
 
 
@@ -186,9 +186,9 @@ def test_TP_REC_201_a_leader_without_a_broker_gives_way_to_a_worker_that_has_one
     one, two, said, connected = Work(), Work(), [], threading.Event()
     connected.set()
     first = Duty(
-        Lease(world.db, "one", SHORT_MS), one, said.append, fit=connected.is_set, renew_s=SHORT_MS / 5000, unfit_s=0.3
+        Lease(world.db, "one", STEADY_MS), one, said.append, fit=connected.is_set, renew_s=RENEW_S, unfit_s=0.3
     )
-    with first, Duty(Lease(world.db, "two", SHORT_MS), two, said.append, renew_s=SHORT_MS / 5000):
+    with first, Duty(Lease(world.db, "two", STEADY_MS), two, said.append, renew_s=RENEW_S):
         time.sleep(0.5)
         assert (one.ended, two.began) == (0, 0)
         connected.clear()
