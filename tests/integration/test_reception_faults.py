@@ -29,6 +29,8 @@ STORED, DUPLICATE = kinds.OUTCOME_STORED, kinds.OUTCOME_DUPLICATE
         ("received", 0, [STORED]),
         ("verified", 0, [STORED]),
         ("commit.begin", 0, [STORED]),
+        ("commit.begun", 0, [STORED]),
+        ("commit.inserted", 0, [STORED]),
         ("commit.end", 1, [DUPLICATE]),  # between commit and receipt
         ("receipt.begin", 1, [DUPLICATE]),
     ],
@@ -136,7 +138,7 @@ def test_the_reception_comes_back_after_the_broker(tmp_path):
         reception.__exit__(None, None, None)
 
 
-def test_a_locked_database_ends_the_reception_and_the_alarm_waits_with_the_broker(site):  # noqa: F811
+def test_TP_REC_205_a_locked_database_ends_the_reception_and_the_alarm_waits_with_the_broker(site):  # noqa: F811
     gateway = site.gateway()
     with site.connected(gateway):
         with site.reception_process() as process:
@@ -272,7 +274,8 @@ def test_a_port_that_is_taken(site):  # noqa: F811
 def test_stopping_is_clean_and_traces_are_json(site):  # noqa: F811
     gateway = site.gateway()
     with site.reception_process("--trace") as process:
-        assert process.first_line == "reception: ready\n"
+        assert json.loads(process.first_line)["step"] == "lead"  # alone, so from the beginning
+        assert process.stdout.readline() == "reception: ready\n"
         with site.connected(gateway):
             gateway.birth()
             gateway.send(gateway.event(data={kinds.DATA_TASK: b"\x01"}))
@@ -287,11 +290,14 @@ def test_stopping_is_clean_and_traces_are_json(site):  # noqa: F811
         "received",
         "verified",
         "commit.begin",
+        "commit.begun",
+        "commit.inserted",
         "commit.end",
         "receipt.begin",
         "receipt.end",
         "puback",
         "online",
+        "lead.end",
     } == set(steps)
     assert all(a["t_ms"] <= b["t_ms"] for a, b in itertools.pairwise(lines))
     topic = f"trygg/1/{gateway.id}/alarm"  # the reception's own test alarm is another one

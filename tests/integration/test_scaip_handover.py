@@ -1,7 +1,9 @@
 """From the gateway to the centre's own system and back to the home: reception, escalation list, SCAIP and simulated centres."""
 
 import contextlib
+import sys
 import time
+from pathlib import Path
 
 import pytest
 from reception_site import site  # noqa: F401
@@ -19,6 +21,9 @@ from tryggport.scaip.behaviour import behaviour
 from tryggport.scaip.codes import meaning
 from tryggport.sim.chain import Chain
 from tryggport.wire import kinds
+
+sys.path.append(str(Path(__file__).parents[1] / "host"))
+from reception_databases import each_database_url, postgres  # noqa: F401
 
 UNDELIVERED_MS = 2000  # a minute, scaled
 RETRY_MS = 500
@@ -158,8 +163,8 @@ def test_TP_SCA_014_TP_BND_209_a_home_that_is_alive_beats_at_the_centre_and_a_si
             assert len(centre.seen) == count
 
 
-def test_TP_SCA_012_a_delivery_is_kept_as_it_was_given(tmp_path):
-    with contextlib.closing(open_database(f"sqlite:///{tmp_path / 'r.db'}")) as database:
+def test_TP_SCA_012_a_delivery_is_kept_as_it_was_given(each_database_url):  # noqa: F811
+    with contextlib.closing(open_database(each_database_url)) as database:
         store = SqlDeliveries(database)
         with channel(store) as (ours, _):
             ours.deliver(fall("a"), ["sip:x@127.0.0.1:9"])

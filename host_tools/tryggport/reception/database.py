@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,11 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from tryggport.errors import TryggError
 
 BUSY_TIMEOUT_S = 5
-HEAD = "0006"
-KNOWN_REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006")
+STANDSTILL_S = 10  # TP-BND-249
+HEAD = "0007"
+KNOWN_REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007")
 MIGRATIONS = Path(__file__).parent / "migrations"
+_MIGRATING = 0x7472_0000_0000
 _SQLITE_SENTENCES = {
     "SQLITE_BUSY": ("is locked by another program", "Close what else writes to it, then start again."),
     "SQLITE_LOCKED": ("is locked by another program", "Close what else writes to it, then start again."),
@@ -34,8 +36,9 @@ _SQLITE_SENTENCES = {
 class Database:
     """Transactions on one database. Every statement outside `read` and `write` is a mistake."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, fence: Callable[[Connection], None] | None = None) -> None:
         self._engine = engine
+        self._fence = fence
         snapshot = {"isolation_level": "REPEATABLE READ"} if engine.dialect.name == "postgresql" else {}
         self._readers = engine.execution_options(tryggport_begin="BEGIN", **snapshot)
 
@@ -43,7 +46,21 @@ class Database:
     def write(self) -> Iterator[Connection]:
         """One transaction, durable when the block has been left. Raises TryggError; then nothing of it is stored."""
         with _turn(self._engine), translated(self._engine), self._engine.begin() as tx:
+            if self._fence is not None:
+                self._fence(tx)
             yield tx
+
+    def fenced(self, fence: Callable[[Connection], None]) -> Database:
+        """The same database, whose every write begins with `fence`: what that raises ends the transaction."""
+        return Database(self._engine, fence)
+
+    @property
+    def engine(self) -> Engine:
+        return self._engine
+
+    @property
+    def is_postgresql(self) -> bool:
+        return self._engine.dialect.name == "postgresql"
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -125,6 +142,8 @@ def open_database(url: str, *, create: bool = True) -> Database:
         _check_path(parsed.database, create)
         event.listen(engine, "connect", _set_up_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
+    else:
+        event.listen(engine, "connect", _set_up_postgresql)
     database = Database(engine)
     try:
         with database.read() as tx:
@@ -176,6 +195,12 @@ def _set_up_sqlite(connection: Any, _record: Any) -> None:
         connection.execute(f"PRAGMA {pragma}").close()
 
 
+def _set_up_postgresql(connection: Any, _record: Any) -> None:
+    """A worker that stands still in the middle of a transaction, or whose machine has gone, keeps nobody waiting for longer."""
+    connection.execute(f"SET idle_in_transaction_session_timeout = {STANDSTILL_S * 1000}")
+    connection.commit()
+
+
 def _begin_sqlite(connection: Connection) -> None:
     connection.exec_driver_sql(connection.get_execution_options().get("tryggport_begin", "BEGIN IMMEDIATE"))
 
@@ -199,5 +224,7 @@ def _migrate(database: Database, engine: Engine, revision: str | None) -> None:
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
     with database.write() as tx:
+        if database.is_postgresql:  # of workers that start together one does it
+            tx.execute(text("SELECT pg_advisory_xact_lock(:migrations)"), {"migrations": _MIGRATING})
         config.attributes["connection"] = tx
         command.upgrade(config, "head")

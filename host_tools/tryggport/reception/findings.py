@@ -11,12 +11,22 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, func, select, text
+from sqlalchemy import Connection, exists, func, select, text
 
 from tryggport.reception import asked, gaps, sessions, vital
+from tryggport.reception.aside import NOT_STORED
 from tryggport.reception.conditions import standing
 from tryggport.reception.installations import CANARY
-from tryggport.reception.schema import CLOSED, cases, events, installations, municipalities, revoked, statuses
+from tryggport.reception.schema import (
+    CLOSED,
+    cases,
+    events,
+    installations,
+    municipalities,
+    revoked,
+    statuses,
+    unreadable,
+)
 from tryggport.wire import kinds
 
 DAY_MS = 24 * 3600 * 1000
@@ -103,6 +113,7 @@ def find(tx: Connection, now_ms: int, limits: Limits) -> tuple[list[Finding], li
         *_clones(tx, places, now_ms, limits),
         *_homeless(tx, states, places),
         *_unanswered(tx),
+        *_not_stored(tx, places),
         *_canary(tx, now_ms, limits),
     ]
     return found, moved
@@ -253,6 +264,18 @@ def _unanswered(tx: Connection) -> Iterator[Finding]:
             gateway=case.gateway or None, since_ms=case.opened_ms,
             sentence=f"Nobody has taken case {case.id}, and everybody on the list was told. Take it now.",
         )  # fmt: skip
+
+
+def _not_stored(tx: Connection, places: Mapping[str, Place]) -> Iterator[Finding]:
+    """Until a version of this program has stored it: the gateway goes on sending it (TP-REC-205)."""
+    stored = exists().where(events.c.gateway == unreadable.c.gateway, events.c.sha256 == unreadable.c.sha256)
+    query = select(unreadable.c.gateway, func.count(), func.min(unreadable.c.received_ms))
+    query = query.where(unreadable.c.why.startswith(NOT_STORED), ~stored).group_by(unreadable.c.gateway)
+    for gateway, count, since_ms in tx.execute(query):
+        place = places.get(gateway, Place(gateway))
+        what = "an event" if count == 1 else f"{count} events"
+        sentence = f"{what} of {place.name} could not be stored, by a fault in this program. Look at it, and report it: tryggport reception status"
+        yield place.finding("not stored", sentence, since_ms=since_ms)
 
 
 def _canary(tx: Connection, now_ms: int, limits: Limits) -> Iterator[Finding]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, case, delete, exists, func, insert, or_, select, update
 
+from tryggport.reception import turns
 from tryggport.reception.database import Database
 from tryggport.reception.ledger import now_ms
 from tryggport.reception.schema import orders, statuses
@@ -66,8 +67,10 @@ def mark_sent(database: Database, ids: Iterable[int], at_ms: int) -> None:
 
 def keep_results(database: Database, results: Iterable[Result], at_ms: int) -> None:
     """Stores what gateways said; also of orders that this database does not know, for it may be older than they are."""
+    found = list(results)
     with database.write() as tx:
-        for result in results:
+        turns.wait(tx, {result.gateway for result in found})
+        for result in found:
             _keep(tx, result, at_ms)
 
 

@@ -18,13 +18,14 @@ from pathlib import Path
 from typing import Any, Self
 
 from tryggport.errors import TryggError
-from tryggport.reception import orders, store
+from tryggport.reception import aside, orders, store
 from tryggport.reception.database import open_database
 from tryggport.reception.keyring import KeyRing, ReceiptKey
 from tryggport.reception.ledger import now_ms
 from tryggport.reception.link import Message
 from tryggport.reception.links import Links, Ticket
 from tryggport.reception.opening import Opened, Opener
+from tryggport.reception.seats import ALONE, Seat
 from tryggport.reception.store import Arrival, Settled
 from tryggport.reception.triage import Identity
 from tryggport.wire import topics
@@ -34,6 +35,7 @@ from tryggport.wire.status import Status
 
 MAX_BATCH = 1000  # events in one transaction, TP-BND-018
 OUTBOX_POLL_S = 0.2
+DRAIN_S, QUIET_S, FLUSH_S = 5.0, 0.5, 2.0  # TP-BND-244
 Step = Callable[[str, dict[str, Any]], None]
 Ways = dict[tuple[Identity | None, bytes], set[int]]  # the paths an event came by in one batch
 
@@ -59,7 +61,7 @@ class Batch:
             self.results.append(opened.result)
 
 
-def _no_step(_name: str, _detail: dict[str, Any]) -> None:
+def no_step(_name: str, _detail: dict[str, Any]) -> None:
     pass
 
 
@@ -69,11 +71,15 @@ class Reception:
     It serves the broker at `host`:`port` and those of `others`: each is a path by which gateways come. Receipts go back over the
     path that the events came by, what becomes of a case over all of them (TP-WIR-031).
 
+    `seat`: which of several workers it is. Only the one that `leads` stores statuses, tells outcomes and brings orders; without
+    `serves` it fetches what the brokers hold for the seat, and ends its sessions (TP-REC-207).
+
     `run` serves in the calling thread; as a context the reception serves in a thread of its own, connected on entry.
 
     `on_step` is called with a name and what it is about, from the thread of `run`: received (topic, bytes), verified (topic,
-    items), refused (gateway, reason), commit.begin and commit.end (events), receipt.begin and receipt.end (receipt),
-    puback (topic), order (gateway), online and offline (gateway, boot, connect: a status that is not a retained copy).
+    items), refused (gateway, reason), commit.begin, then within the transaction commit.begun and commit.inserted, then commit.end
+    (all: events), receipt.begin and receipt.end (receipt), puback (topic), order (gateway), online and offline (gateway, boot,
+    connect: a status that is not a retained copy).
     """
 
     def __init__(
@@ -82,14 +88,23 @@ class Reception:
         database_url: str,
         host: str,
         port: int,
-        on_step: Step = _no_step,
+        on_step: Step = no_step,
         say: Callable[[str], None] = print,
         others: Sequence[tuple[str, int]] = (),
+        seat: Seat = ALONE,
+        leads: Callable[[], bool] = lambda: True,
+        serves: bool = True,
     ) -> None:
         self._opener = Opener(KeyRing(pki_dir), lambda name, detail: self._on_step(name, detail))
         self._receipt_key = ReceiptKey(pki_dir)
         self._database = open_database(database_url)
-        self._links = Links([(host, port), *others], pki_dir, say)
+        self._seat = seat
+        self._leads = leads
+        self._serves = serves
+        self._drained = False
+        self.left = False  # whether no broker keeps a session of ours, once `run` has returned
+        brokers = [(host, port), *others]
+        self._links = Links(brokers, pki_dir, say, name=seat.name, serves=serves, leads=leads)
         self._on_step = on_step
         self._say = say
         self._stop = threading.Event()
@@ -116,30 +131,53 @@ class Reception:
             raise self._failure
 
     def stop(self) -> None:
-        """Makes `run` return after the batch it is at. May be called from a signal handler or another thread."""
+        """Makes `run` finish what has arrived, and return. May be called from a signal handler or another thread."""
         self._stop.set()
+
+    @property
+    def connected(self) -> bool:
+        """Whether any broker is there."""
+        return self._links.connected
 
     def run(self) -> None:
         """Serves until `stop`. Raises TryggError when the broker does not let us in at first, or the database fails."""
         try:
             self._links.open()
-            self._say("ready")
+            if self._serves:
+                self._say("ready")
             self._ready.set()
             next_poll_s = 0.0
-            while not self._stop.is_set():
+            while self._serves and not self._stop.is_set():
                 first = self._links.take(OUTBOX_POLL_S)
                 if first is not None:
                     self._handle(first)
                 if time.monotonic() >= next_poll_s:
-                    self._tell()
-                    self._order()
+                    if self._leads():
+                        self._tell()
+                        self._order()
                     self._count_refusals()
                     next_poll_s = time.monotonic() + OUTBOX_POLL_S
-            self._count_refusals()
+            self._drain()
         finally:
-            self._links.close()
+            self.left = self._links.close(end=self._drained)
             self._opener.close()
             self._database.close()
+
+    def _drain(self) -> None:
+        """Where others go on, nothing new comes from here on; what has come is stored, receipted and acknowledged (TP-REC-206)."""
+        leaves = self._seat.leave() or not self._serves
+        if leaves:
+            self._links.leave()
+        quiet_s = QUIET_S if leaves else 0
+        end_s = time.monotonic() + DRAIN_S
+        while time.monotonic() < end_s:
+            message = self._links.take(quiet_s)
+            if message is None:
+                self._drained = True
+                break
+            self._handle(message)
+        self._count_refusals()
+        self._links.flush(FLUSH_S)
 
     def _run_in_thread(self) -> None:
         try:
@@ -169,11 +207,11 @@ class Reception:
         if batch.arrivals or batch.states:
             at_ms = now_ms()
             self._on_step("commit.begin", {"events": len(batch.arrivals)})
-            settled = store.commit(self._database, batch.arrivals, batch.states, at_ms)
+            settled = aside.commit(self._database, batch.arrivals, batch.states, at_ms, self._on_step, self._say)
             self._on_step("commit.end", {"events": len(batch.arrivals)})
             self._receipt(settled, batch.ways, at_ms)
         if batch.results:
-            orders.keep_results(self._database, batch.results, now_ms())
+            aside.keep_results(self._database, batch.results, now_ms(), self._say)
         for status, retained in batch.states:
             if not retained:
                 detail = {"gateway": status.gateway, "boot": status.boot, "connect": status.connect}

@@ -12,10 +12,11 @@ from tryggport.errors import TryggError
 from tryggport.reception import vital
 from tryggport.reception.canary import EVERY_S, Canary, Pulse
 from tryggport.reception.channels import Channel, Console, Webhook
-from tryggport.reception.database import Database, open_database
+from tryggport.reception.database import Database
 from tryggport.reception.escalation import Escalation, Step
 from tryggport.reception.handover import Bridge
 from tryggport.reception.keyring import ReceiptKey
+from tryggport.reception.lease import NotLeadingError
 from tryggport.reception.ledger import now_ms
 from tryggport.reception.recovery import Recovery
 from tryggport.reception.scaip_step import ScaipStep
@@ -34,7 +35,7 @@ class Timers:
     def __init__(
         self, database: Database, supervisor: Supervisor, escalation: Escalation, canary: Canary | None = None, bridge: Bridge | None = None, *,
         recovery: Recovery | None = None, say: Callable[[str], None] = print, beat_s: float = BEAT_S, look_s: float = LOOK_S,
-        canary_s: float = EVERY_S,
+        canary_s: float = EVERY_S, leads: Callable[[], bool] = lambda: True,
     ) -> None:  # fmt: skip
         self._database = database
         self._supervisor = supervisor
@@ -43,6 +44,7 @@ class Timers:
         self._say = say
         self._beat_s = beat_s
         self._look_s = look_s
+        self._leads = leads
         self._stop = threading.Event()
         self._threads = [threading.Thread(target=self._run, name="timers", daemon=True)]
         if canary is not None:
@@ -54,13 +56,18 @@ class Timers:
 
     @classmethod
     def of(
-        cls, pki_dir: Path, database_url: str, host: str, port: int, *, pulses: Sequence[Pulse] = (),
+        cls, pki_dir: Path, database: Database, host: str, port: int, *, pulses: Sequence[Pulse] = (),
         cafile: Path | None = None, scaip: ScaipChannel | None = None, say: Callable[[str], None] = print,
+        leads: Callable[[], bool] = lambda: True,
     ) -> Self:  # fmt: skip
-        """As a reception runs them. Without keys for the canary there is none, and `say` tells what to do about it."""
-        database = open_database(database_url)
+        """As a reception runs them. Without keys for the canary there is none, and `say` tells what to do about it.
+
+        `leads`: asked before each act; `database` asks by itself, in every transaction (lease.py).
+        """
 
         def channel_of(step: Step) -> Channel:
+            if not leads():
+                raise NotLeadingError
             if step.kind == "webhook":
                 return Webhook(step.target, Path(step.secret_file or ""), cafile)
             if step.kind == "scaip" and scaip is not None:
@@ -77,7 +84,9 @@ class Timers:
         bridge = Bridge(database, scaip, say=say) if scaip is not None else None
         escalation = Escalation(database, channel_of, now_ms)
         recovery = Recovery(database, ReceiptKey(pki_dir), now_ms)
-        return cls(database, Supervisor(database, now_ms), escalation, canary, bridge, recovery=recovery, say=say)
+        return cls(
+            database, Supervisor(database, now_ms), escalation, canary, bridge, recovery=recovery, say=say, leads=leads
+        )
 
     def __enter__(self) -> Self:
         for thread in self._threads:
@@ -104,6 +113,8 @@ class Timers:
                 next_look_s, well = time.monotonic() + self._look_s, True
 
     def _works(self, part: Callable[[], object]) -> bool:
+        if not self._leads():
+            return False
         try:
             part()
         except TryggError as e:
