@@ -10,16 +10,23 @@ import threading
 import pytest
 from tryggport import pki
 from tryggport.reception.intake import Intake
+from tryggport.reception.links import Links
 from tryggport.sim import packets
 from tryggport.wire import topics
 
+UNSUBSCRIBE = 10
 TOPIC = topics.topic("kitchen-7", topics.ALARM)
 
 
 @pytest.fixture(scope="module")
-def contexts(tmp_path_factory):
+def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("site") / "pki"
     pki.init(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def contexts(folder):
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     server.load_cert_chain(folder / "broker.pem", folder / "broker.key")
     client = ssl.create_default_context(cafile=folder / "root.pem")
@@ -136,3 +143,42 @@ def test_TP_REC_253_acknowledgements_leave_in_order_and_never_inside_another_pac
     assert acks == [n.to_bytes(2, "big") for n in range(400)]
     assert found.count("PUBLISH") == 200
     assert bytes(received).count(bytes([7]) * 1200) == 1
+
+
+def test_TP_REC_253_a_worker_that_does_not_lead_acknowledges_statuses_in_their_turn(folder, contexts):
+    """It stores none of them, but an alarm that arrived before one is acknowledged before it."""
+    answers = {
+        packets.CONNECT: lambda body: packets.packet(0x20, bytes(3)),
+        packets.SUBSCRIBE: lambda body: packets.packet(0x90, body[:2] + bytes(1 + len(topics.UP))),
+        UNSUBSCRIBE: lambda body: packets.packet(0xB0, body[:2] + bytes(1 + len(topics.SHARED))),
+    }
+    splitter, acknowledged = packets.Splitter(), []
+
+    def serve():
+        with contextlib.suppress(OSError):
+            while data := broker.recv(65_536):
+                for kind, body in splitter.feed(data):
+                    if kind == packets.PUBACK:
+                        acknowledged.append(int.from_bytes(body[:2], "big"))
+                    elif kind in answers:
+                        broker.sendall(answers[kind](body))
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        links = Links([("localhost", listener.getsockname()[1])], folder, print, leads=lambda: False)
+        opening = threading.Thread(target=links.open)
+        opening.start()
+        broker = contexts[0].wrap_socket(listener.accept()[0], server_side=True)
+    with broker:
+        serving = threading.Thread(target=serve)
+        serving.start()
+        opening.join()
+        status = topics.topic("kitchen-7", topics.STATUS)
+        for packet_id in range(1, 8):
+            broker.sendall(packets.publish(TOPIC if packet_id in (2, 5, 7) else status, packet_id, b""))
+        alarms = [links.take(5) for _ in range(3)]
+        assert [alarm.packet_id for alarm in alarms] == [2, 5, 7]
+        links.acknowledge(alarms[:2])
+        links.acknowledge(alarms[2:])
+        links.close()
+        serving.join()
+    assert acknowledged == [1, 2, 3, 4, 5, 6, 7]

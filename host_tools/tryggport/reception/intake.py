@@ -16,6 +16,7 @@ RECORD = 16_384  # what one TLS record holds
 PUBLISH_QOS1 = 0x32
 KIND_AND_QOS = 0xF6  # of the first byte; the others are DUP and RETAIN
 RETAIN = 0x01
+PUBACK = 0x40
 TAKEN = Callable[[str, bytes, bool, int], None]  # topic, payload, retained, packet id
 
 
@@ -35,7 +36,10 @@ class Intake(ssl.SSLSocket):
         self._arrived, self._rest, self._answers = bytearray(), bytearray(), bytearray()
 
     def answer(self, packet_ids: Iterable[int]) -> None:
-        """PUBACKs of success, to go out before paho's next packet. May be called from any thread."""
+        """PUBACKs of success, to go out before paho's next packet. May be called from any thread.
+
+        Nothing wakes paho's thread but a packet of its own: after this have it write a PUBACK, which goes no further than `send`.
+        """
         self._answers += b"".join(b"\x40\x02" + packet_id.to_bytes(2, "big") for packet_id in packet_ids)
 
     def recv(self, buflen: int = 1024, flags: int = 0) -> bytes:
@@ -58,6 +62,8 @@ class Intake(ssl.SSLSocket):
             while self._answers:
                 sent = super().send(bytes(self._answers[:RECORD]), flags)
                 del self._answers[:sent]
+            if data[0] == PUBACK:
+                return len(data)  # it is among the answers, and would be late: others may have been added since it was queued
         self._midway = True  # also when it raises: TLS has begun with these bytes
         sent = super().send(data, flags)
         self._midway = sent < len(data)

@@ -165,8 +165,8 @@ class Link:
         intake = self._intake
         current = [message.packet_id for message in messages if message.connection == self._connection]
         if current and intake is not None:
-            intake.answer(current[:-1])
-            self._client.ack(current[-1], 1)  # it writes, and the others with it
+            intake.answer(current)
+            self._client.ack(current[-1], 1)  # wakes the thread that writes them
 
     def delivered(self) -> list[int]:
         """Packet identifiers that the broker has acknowledged since the last call."""

@@ -32,6 +32,7 @@ class Links:
         self._leads = leads
         self._standby: Standby[Message] = Standby()
         self._released: deque[Message] = deque()
+        self._unsettled: deque[list[Message]] = deque()  # each message taken, and the statuses put aside behind it
         self.paths = range(len(brokers))
         several = len(brokers) > 1
         self._links = [
@@ -81,16 +82,19 @@ class Links:
         if leads:
             self._released.extend(self._standby.release())
             if self._released:
-                return self._released.popleft()
+                return self._hand_out(self._released.popleft())
         end_s = time.monotonic() + timeout_s
         try:
             while True:
                 left_s = end_s - time.monotonic()
                 message = self._arrived.get(left_s > 0, left_s if left_s > 0 else None)
                 if leads or not message.topic.endswith(_STATUS):
-                    return message
-                self.acknowledge([message])
+                    return self._hand_out(message)
                 self._standby.keep(message.path, message.topic, dataclasses.replace(message, connection=_NONE))
+                if self._unsettled:
+                    self._unsettled[-1].append(message)
+                else:
+                    self._acknowledge([message])
         except queue.Empty:
             for link in self._links:
                 link.check()
@@ -105,7 +109,14 @@ class Links:
         return [path for path in self.paths if self._links[path].connected] or list(self.paths)
 
     def acknowledge(self, messages: Sequence[Message]) -> None:
-        """In the order of arrival, as MQTT wants it (4.6)."""
+        """The oldest that were taken, in that order, as MQTT wants it (4.6), and the statuses that were put aside among them."""
+        self._acknowledge([each for _ in messages for each in self._unsettled.popleft()])
+
+    def _hand_out(self, message: Message) -> Message:
+        self._unsettled.append([message])
+        return message
+
+    def _acknowledge(self, messages: Sequence[Message]) -> None:
         for path, link in enumerate(self._links):
             link.acknowledge([message for message in messages if message.path == path])
 
