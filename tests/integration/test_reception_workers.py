@@ -19,7 +19,7 @@ from tryggport.reception.database import STANDSTILL_S
 from tryggport.reception.escalation import Step, set_steps
 from tryggport.reception.installations import Placement
 from tryggport.reception.ledger import now_ms
-from tryggport.reception.link import LEAVE_S, _properties, _tls
+from tryggport.reception.link import LEAVE_S, _properties
 from tryggport.reception.service import DRAIN_S, FLUSH_S
 from tryggport.sim.broker import iotcore_broker, mosquitto
 from tryggport.wire import kinds, topics
@@ -387,7 +387,7 @@ def test_TP_REC_200_the_session_of_a_reception_before_there_were_workers_is_take
     site = Site(tmp_path)
     with site.broker():
         client = paho.Client(CallbackAPIVersion.VERSION2, client_id="reception", protocol=paho.MQTTv5)
-        client.tls_set_context(_tls(site.pki, "reception"))
+        client.tls_set(*(str(site.pki / name) for name in ("root.pem", "reception.pem", "reception.key")))
         subscribed = threading.Event()
         client.on_connect = lambda c, *_: c.subscribe([(topics.topic("+", leaf), 1) for leaf in topics.UP])
         client.on_subscribe = lambda *_: subscribed.set()

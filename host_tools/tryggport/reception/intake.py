@@ -62,8 +62,8 @@ class Intake(ssl.SSLSocket):
             while self._answers:
                 sent = super().send(bytes(self._answers[:RECORD]), flags)
                 del self._answers[:sent]
-            if data[0] == PUBACK:
-                return len(data)  # it is among the answers, and would be late: others may have been added since it was queued
+            if data[0] == PUBACK:  # it is among the answers, and would come late: others may have been added meanwhile
+                return len(data)
         self._midway = True  # also when it raises: TLS has begun with these bytes
         sent = super().send(data, flags)
         self._midway = sent < len(data)
