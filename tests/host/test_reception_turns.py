@@ -7,11 +7,11 @@ import time
 import pytest
 from reception_databases import each_database_url, postgres  # noqa: F401
 from reception_world import EPOCH, World
-from sqlalchemy import create_engine, text, update
+from sqlalchemy import create_engine, select, text, update
 from tryggport.errors import TryggError
 from tryggport.pki import files
 from tryggport.reception import aside, database, ledger, open_database, store, supervision, turns, views
-from tryggport.reception.schema import cases
+from tryggport.reception.schema import cases, orders
 from tryggport.wire import kinds
 from tryggport.wire.order import COMMAND, DONE, Result
 from tryggport.wire.status import Status
@@ -126,7 +126,7 @@ def refuse(world, table, condition="true"):
             )
         else:
             connection.exec_driver_sql(
-                "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'a fault'; END $$"
+                "CREATE OR REPLACE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'a fault'; END $$"
             )
             connection.exec_driver_sql(
                 f"CREATE TRIGGER refuse BEFORE INSERT ON {table} FOR EACH ROW WHEN ({condition}) EXECUTE FUNCTION refuse()"
@@ -193,14 +193,14 @@ def test_TP_REC_205_statuses_and_results_that_cannot_be_stored_are_counted(world
     refuse(world, "statuses")
     assert aside.commit(world.db, [], [state], world.now_ms, lambda *_: None, said.append) == []
     accept(world, "statuses")
-    result = Result(gateway="kitchen-7", epoch=EPOCH, kind=COMMAND, number=1, code=DONE, details={})
-    engine = create_engine(world.url)
-    with engine.begin() as connection:
-        connection.exec_driver_sql("ALTER TABLE orders RENAME TO away")
-    aside.keep_results(world.db, [result], world.now_ms, said.append)
-    with engine.begin() as connection:
-        connection.exec_driver_sql("ALTER TABLE away RENAME TO orders")
-    engine.dispose()
+    refuse(world, "orders", "NEW.gateway = 'kitchen-7'")
+    results = [
+        Result(gateway=gateway, epoch=EPOCH, kind=COMMAND, number=1, code=DONE, details={})
+        for gateway in ("kitchen-6", "kitchen-7", "kitchen-8")
+    ]
+    aside.keep_results(world.db, results, world.now_ms, said.append)
+    with world.db.read() as tx:
+        assert set(tx.execute(select(orders.c.gateway)).scalars()) == {"kitchen-6", "kitchen-8"}
     assert len(said) == 2
     (refused,) = views.overview(world.centre)["refusals"]
     assert (refused["gateway"], refused["reason"], refused["count"]) == ("kitchen-7", "fault", 2)

@@ -41,7 +41,7 @@ def test_TP_REC_250_many_events_are_one_transaction_and_one_sync(tmp_path):
         Event.from_bytes(
             Event(gateway=f"home-{n:04}", epoch=bytes(8), seq=0, boot=1, uptime_ms=n, kind=kinds.HELP).to_bytes()
         )
-        for n in range(300)
+        for n in range(600)
     ]
     with closing(open_database(f"sqlite:///{database}")) as db:
         with db.read() as tx:
@@ -49,7 +49,7 @@ def test_TP_REC_250_many_events_are_one_transaction_and_one_sync(tmp_path):
         before = commits(database)
         outcomes = store.commit(db, [store.Arrival(e.gateway, True, e) for e in made], [], 1_800_000_000_000)
         assert commits(database) == before + 1
-    assert [item.outcome for item in outcomes] == [STORED] * 300
+    assert [item.outcome for item in outcomes] == [STORED] * 600
 
 
 def waiting(site, gateway, envelopes):  # noqa: F811
@@ -143,3 +143,13 @@ def test_TP_REC_250_a_group_is_verified_on_all_cores_in_its_order(site):  # noqa
             good = set(settled(gateway, 400 - len(range(0, 400, 7))))
     assert good == {n for n in range(400) if n % 7}
     assert os.cpu_count() == 1 or len([name for name in site.names() if name == "refused"]) == len(range(0, 400, 7))
+
+
+def test_TP_REC_250_a_worker_that_does_not_lead_forgets_what_the_broker_has_acknowledged(site):  # noqa: F811
+    gateway = site.gateway()
+    with site.connected(gateway), site.reception(leads=lambda: False) as reception:
+        for seq in range(3):
+            gateway.post(gateway.seal(gateway.event()))
+            assert settled(gateway, 1) == {seq: STORED}
+        (link,) = reception._links._links
+        assert site.wait_for(lambda: link.idle and link._delivered.empty())

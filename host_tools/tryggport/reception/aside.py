@@ -16,7 +16,7 @@ from sqlalchemy import insert
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
 from tryggport.errors import TryggError
-from tryggport.reception import orders, store
+from tryggport.reception import orders, store, turns
 from tryggport.reception.database import Database
 from tryggport.reception.schema import unreadable
 from tryggport.reception.store import Arrival, Settled
@@ -59,11 +59,16 @@ def commit(
 
 def keep_results(database: Database, results: Sequence[Result], at_ms: int, say: Callable[[str], None]) -> None:
     """`orders.keep_results`; one that cannot be stored is dropped, for its order is sent again."""
-    for result in results:
+    for at in range(0, len(results), turns.AT_ONCE):
+        some = results[at : at + turns.AT_ONCE]
         try:
-            orders.keep_results(database, [result], at_ms)
+            orders.keep_results(database, some, at_ms)
         except Exception as e:
-            _drop(database, result.gateway, e, at_ms, say)
+            if len(some) == 1 or not concerns_content(e):
+                _drop(database, some[0].gateway, e, at_ms, say)
+            else:
+                for result in some:
+                    keep_results(database, [result], at_ms, say)
 
 
 def concerns_content(e: Exception) -> bool:

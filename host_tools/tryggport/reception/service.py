@@ -155,6 +155,9 @@ class Reception:
                     if self._leads():
                         self._tell()
                         self._order()
+                    else:  # another one tells, and may have told by the time this one leads again
+                        self._links.delivered()
+                        self._telling.clear()
                     self._count_refusals()
                     next_poll_s = time.monotonic() + OUTBOX_POLL_S
             self._drain()

@@ -65,7 +65,8 @@ def commit(
     `on_step` hears commit.begun (in the transaction) and commit.inserted (all but committed), with the number of events.
     """
     settled: list[Settled] = []
-    for gateways in turns.shares({arrival.gateway for arrival in arrivals} | {status.gateway for status, _ in states}):
+    known = {arrival.gateway for arrival in arrivals} | {status.gateway for status, _ in states}
+    for gateways in turns.shares(database, known):
         these = [arrival for arrival in arrivals if arrival.gateway in gateways]
         with database.write() as tx:
             turns.wait(tx, gateways)
