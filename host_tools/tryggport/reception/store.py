@@ -66,7 +66,7 @@ def commit(
     """
     settled: list[Settled] = []
     known = {arrival.gateway for arrival in arrivals} | {status.gateway for status, _ in states}
-    for gateways in turns.shares(database, known):
+    for gateways in turns.shares(known, locked=database.is_postgresql):
         these = [arrival for arrival in arrivals if arrival.gateway in gateways]
         with database.write() as tx:
             turns.wait(tx, gateways)

@@ -11,16 +11,14 @@ from zlib import crc32
 
 from sqlalchemy import Connection, text
 
-from tryggport.reception.database import Database
-
 CLASS = 0x7473
 AT_ONCE = 500  # TP-BND-248: of its default 6,400 locks PostgreSQL gives each of 8 workers so many and some to spare
 _WAIT = text("SELECT pg_advisory_xact_lock(:class, key) FROM unnest(CAST(:keys AS int[])) AS key")
 
 
-def shares(database: Database, gateways: Collection[str]) -> Iterator[Collection[str]]:
-    """Parts that are small enough for one transaction; SQLite needs no locks for them."""
-    if len(gateways) <= AT_ONCE or not database.is_postgresql:
+def shares(gateways: Collection[str], *, locked: bool) -> Iterator[Collection[str]]:
+    """Parts that are small enough for one transaction; all of them where no locks are taken (SQLite)."""
+    if len(gateways) <= AT_ONCE or not locked:
         yield gateways
         return
     rest = sorted(gateways)
