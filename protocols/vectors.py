@@ -245,10 +245,11 @@ def results() -> Iterator[Vector]:
     yield named("a resend, and what is missing", RESULT | {5: {1: 4096, 2: [[1, 7]], 3: 4089}})
     yield named("configuration 3 is kept", RESULT | {3: [1, 3]})
     yield named("trust list 2 brought no receipt", RESULT | {3: [2, 2], 4: 11})
+    yield named("a request is done", RESULT | {3: [3, UTC_MS], 5: {1: 7, 2: [], 3: 2}})
     for key in (1, 2, 3, 4):
         yield bad(f"field {key} missing", "TP-CMD-003", dumps(without(RESULT, key)))
     for name, table in (
-        ("kind 3", {3: [3, 1]}), ("number alone", {3: 7}), ("three numbers", {3: [0, 1, 2]}), ("negative number", {3: [0, -1]}),
+        ("kind 4", {3: [4, 1]}), ("number alone", {3: 7}), ("three numbers", {3: [0, 1, 2]}), ("negative number", {3: [0, -1]}),
         ("code 256", {4: 256}), ("details a list", {5: [1]}), ("map key 6", {6: 0}), ("epoch of 7 bytes", {2: EPOCH[:7]}),
     ):  # fmt: skip
         yield bad(name, "TP-CMD-003", dumps(RESULT | table))

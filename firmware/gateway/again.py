@@ -12,8 +12,6 @@ from gateway import cbor
 from gateway.kinds import KINDS
 
 _GIVE_UP_MS = const(600_000)  # TP-BND-026
-_BATCH_BYTES = const(1200)
-_MAX_IN_FLIGHT = const(64)  # TP-BND-013
 
 
 class Again:
@@ -28,33 +26,25 @@ class Again:
         self.runs = self.runs + runs
         self.until = ticks_add(ticks_ms(), _GIVE_UP_MS)
 
-    def batch(self, journal, in_flight):
-        """(class, [(seq, payload)]) for one envelope: of one class and one epoch (TP-WIR-009), at most what may be in flight."""
-        room = _MAX_IN_FLIGHT - len(in_flight)
-        batch = []
-        size = 3
-        before = None
+    def pending(self, journal, in_flight):
+        """Yields (seq, alarm, payload) of what may go into one envelope: of one class and one epoch (TP-WIR-009), in order."""
         if ticks_diff(ticks_ms(), self.until) > 0:
             self._set([])
-        for seq in self._waiting(in_flight):
-            payload = journal.read(seq)
-            if payload is None:
-                self.settled(seq, seq)
-                continue
-            event = cbor.decode(payload)
-            size += len(payload)
-            which = event[8] in KINDS and KINDS[event[8]][1], event[2]
-            if len(batch) >= room or (batch and (which != before or size > _BATCH_BYTES)):
-                break
-            before = which
-            batch.append((seq, payload))
-        return before and before[0], batch
-
-    def _waiting(self, in_flight):
-        for first, last in list(self.runs):
+        before = None
+        for first, last in self.runs:  # what is settled meanwhile makes another list
             for seq in range(first, last + 1):
-                if seq not in in_flight:
-                    yield seq
+                if seq in in_flight:
+                    continue
+                payload = journal.read(seq)
+                if payload is None:
+                    self.settled(seq, seq)
+                    continue
+                event = cbor.decode(payload)
+                which = event[8] in KINDS and KINDS[event[8]][1], event[2]
+                if which != (before or which):
+                    return
+                before = which
+                yield seq, which[0], payload
 
     def settled(self, first, last):
         """A receipt has come for first…last; True when some of them were sent again."""

@@ -27,8 +27,12 @@ _RESTART = const(2)
 _TEST_ALARM = const(3)
 _FACTORY_RESET = const(4)
 _WINDOW = const(64)  # TP-BND-022
+_REQUEST = const(3)
 _MAX_COUNTER = const(0x7FFFFFFFFFFFFFFF)
-_KEPT = "orders"  # in NVS: epoch, highest counter, which of the 64 up to it were used
+_KEPT = (
+    "orders",
+    "asked",
+)  # in NVS, of commands and of requests: epoch, highest counter, which of the 64 up to it were used
 
 
 def admit(kept, epoch, counter):
@@ -49,17 +53,23 @@ def admit(kept, epoch, counter):
 
 
 async def take(app, kind, command, _):
-    """Carries out a command, or says why not. Returns what is to be called when the result is out, or None."""
+    """Carries out a command, or says why not. Returns what is to be called when the result is out, or None.
+
+    A request (TP-REC-280) comes from whoever signs receipts, and may be `resend` only; its counter uses up none of the commands.
+    """
     if type(command) is not dict or not _is_uint(command.get(3)) or command[3] > _MAX_COUNTER:
         raise ValueError("malformed")
     what, arguments = command.get(4), command.get(5, [])
+    if kind == _REQUEST and what != _RESEND:
+        raise ValueError("not to be requested")
+    name = _KEPT[kind == _REQUEST]
     code = _objection(app, command)
     if code == _DONE and what not in _ACTIONS:
         code = _UNKNOWN
     if code == _DONE:
-        code, kept = admit(app.store.get(_KEPT), command[2], command[3])
+        code, kept = admit(app.store.get(name), command[2], command[3])
         if code == _DONE:
-            app.store.put(_KEPT, kept)
+            app.store.put(name, kept)
             step("order.counted")
     details = then = None
     if code == _DONE:

@@ -165,14 +165,15 @@ class Uplink:
             return False
         alarm, batch = self._backlog()
         if not batch and self.again and not self._envelopes:
-            alarm, batch = self.again.batch(self._journal, self._in_flight)
+            alarm, batch = self._backlog(self.again.pending(self._journal, self._in_flight))
         if not batch or (self._held() and not alarm):
             return False
         await self._send(batch, alarm)
         return True
 
-    def _backlog(self):
-        """(class, [(seq, payload)]) of the next batch: of one class, alarms first, oldest first, as many as an envelope takes."""
+    def _backlog(self, events=None):
+        """(class, [(seq, payload)]) of the next batch of `events`, by default what is pending: of one class, as many as an
+        envelope takes."""
         batch = []
         now = time.ticks_ms()
         size = 0
@@ -180,7 +181,7 @@ class Uplink:
         room = _MAX_IN_FLIGHT - len(self._in_flight)
         if room <= 0:
             return None, batch
-        for seq, alarm, payload in self._journal.pending(_MAX_SUSPECTS + room + 1, self._in_flight):
+        for seq, alarm, payload in events or self._journal.pending(_MAX_SUSPECTS + room + 1, self._in_flight):
             tries = self._tries.get(seq, 0)
             if tries >= _TRIES:
                 if suspect is None or (alarm == suspect[0] and tries < fewest):
@@ -191,7 +192,7 @@ class Uplink:
             if batch and (
                 alarm != batch_alarm
                 or (seq < self._journal.epoch_first) != old
-                or size + len(cbor.head(4, len(batch) + 1)) > self._room
+                or size + 1 + (len(batch) > 22) > self._room  # the array's head has a second byte from 24 events on
             ):
                 break
             if len(batch) == room:

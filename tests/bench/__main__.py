@@ -23,6 +23,7 @@ BENCHES = {
     "sign": "ES256 in MicroPython, instructions counted by callgrind; plain: 4-bit comb, two inversions by power",
     "mqtt": "QoS 1 publications a second, one interpreter, one broker, without TLS, 200-byte payloads",
     "falls": "Fall detector: instructions a second of accelerometer data at 50 Hz, counted by callgrind; ESP32-C3: an estimate",
+    "reception": "Reception: single-event alarms verified, committed and receipted, flat out; p50 and p99 at 1,000 a second, open loop",
     "journal": "Journal beside LittleFS append and flush on the same NOR model",
 }
 

@@ -8,14 +8,15 @@ from contextlib import contextmanager
 
 @contextmanager
 def https_server(folder, answers):
-    """Its address, what it was asked so far, and its CA. `answers`: statuses, of which the last is repeated."""
+    """Its address, what it was asked so far, and its CA. `answers`: statuses, or what returns one, of which the last is repeated."""
     asked = []
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_POST(self):
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             asked.append((self.command, self.path, dict(self.headers), body))
-            self.send_response(answers.pop(0) if len(answers) > 1 else answers[0])
+            answer = answers.pop(0) if len(answers) > 1 else answers[0]
+            self.send_response(answer() if callable(answer) else answer)
             self.send_header("Location", "https://elsewhere.example/")
             self.end_headers()
 

@@ -52,8 +52,8 @@ class Cluster:
 
 
 @contextmanager
-def cluster(folder: Path):
-    """The folder must be one that the unprivileged user can reach."""
+def cluster(folder: Path, *, durable=False):
+    """The folder must be one that the unprivileged user can reach. `durable`: with the syncs that tests do without."""
     data = folder / "data"
     folder.chmod(0o755)
     data.mkdir()
@@ -75,7 +75,7 @@ def cluster(folder: Path):
         "--no-sync",
     ]
     subprocess.run(command, check=True, capture_output=True, cwd=folder, **as_user)
-    options = ["-c", "listen_addresses=", "-k", folder, "-c", "fsync=off"]
+    options = ["-c", "listen_addresses=", "-k", folder, "-c", f"fsync={'on' if durable else 'off'}"]
     with (folder / "log").open("w") as log:
         postgres = subprocess.Popen(
             [shutil.which("postgres", path=PROGRAMS), "-D", data, *options],

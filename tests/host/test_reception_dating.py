@@ -8,6 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from reception_databases import each_database_url, postgres  # noqa: F401
 from sqlalchemy import select
 from tryggport.reception import dating, open_database, schema, store, tenants, views
 from tryggport.wire import kinds
@@ -56,8 +57,8 @@ class Centre:
 
 
 @pytest.fixture
-def centre(tmp_path):
-    made = Centre(f"sqlite:///{tmp_path / 'reception.db'}")
+def centre(each_database_url):  # noqa: F811
+    made = Centre(each_database_url)
     with closing(made.database):
         yield made
 

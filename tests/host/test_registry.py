@@ -10,7 +10,7 @@ from tryggport.errors import TryggError
 from tryggport.pki import files, rotation
 from tryggport.pki.overview import read_trust_list, trust_entries
 from tryggport.reception import open_database, orders, views
-from tryggport.reception.presence import keep_status
+from tryggport.reception.presence import keep_statuses
 from tryggport.reception.tenants import centre
 from tryggport.registry import changes, commands
 from tryggport.sim.gateway import Gateway
@@ -48,7 +48,7 @@ def says(db, kind, number, code):
 
 def online(db, gateway, at_ms):
     with db.write() as tx:
-        keep_status(tx, gateway.status(connect=1), False, at_ms)
+        keep_statuses(tx, [(gateway.status(connect=1), False)], at_ms)
 
 
 def roles(folder):
@@ -156,7 +156,7 @@ def test_TP_BND_027_what_is_not_answered_is_repeated_while_the_gateway_is_on_lin
     assert orders.due(db, 65_000) == []
     assert [row[0] for row in orders.due(db, 65_001)] == [order_id]
     with db.write() as tx:
-        keep_status(tx, gateway.status(connect=1, online=False), False, 66_000)
+        keep_statuses(tx, [(gateway.status(connect=1, online=False), False)], 66_000)
     assert orders.due(db, 200_000) == [], "it is off line"
     online(db, gateway, 201_000)
     assert orders.due(db, 201_000) != []

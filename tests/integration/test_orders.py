@@ -397,5 +397,5 @@ def test_TP_CMD_014_TP_CMD_015_factory_reset_erases_everything_through_a_power_c
     with Link(chain.board.tty) as link:
         assert link.call("hello")["gateway"] is None
         left = link._run("import esp32; from gateway.store import Store; s = Store(esp32.NVS('trygg')); "
-                         "print([n for n in ('tls', 'sign', 'wipe', 'orders', 'journal') if s.get(n)])")  # fmt: skip
+                         "print([n for n in ('tls', 'sign', 'wipe', 'orders', 'asked', 'journal') if s.get(n)])")  # fmt: skip
     assert left.decode().strip() == "[]"

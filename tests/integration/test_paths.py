@@ -116,7 +116,7 @@ def test_TP_BND_031_without_the_code_the_second_path_is_taken_when_no_receipt_co
     """The broker takes the alarm with success and hands it to somebody who does nothing."""
     reception = site.chain._reception
     assert reception is not None
-    reception._links._links[0]._client.on_message = lambda *_: None
+    reception._links._links[0]._intake._taken = lambda *_: None
     since, seq = site.press()
     took_ms = site.settled_ms(since, seq)
     print(f"success without a receiver: {took_ms:.0f} ms")

@@ -32,7 +32,8 @@ def test_TP_WIR_011_committed_then_receipted_then_acknowledged(any_site):  # noq
         any_site.wait_step("puback")
     assert seen_at_receipt == [(event.to_bytes(),)]  # durable before the receipt was even signed
     assert any_site.names() == [
-        "received", "verified", "commit.begin", "commit.end", "receipt.begin", "receipt.end", "puback"
+        "received", "verified", "commit.begin", "commit.begun", "commit.inserted", "commit.end", "receipt.begin",
+        "receipt.end", "puback",
     ]  # fmt: skip
     assert (receipt.gateway, receipt.epoch, receipt.outcome) == ("kitchen-7", gateway.epoch, kinds.OUTCOME_STORED)
     assert receipt.ranges == ((event.seq, event.seq, digest([event.sha256])),)

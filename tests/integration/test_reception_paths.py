@@ -110,7 +110,8 @@ def test_TP_WIR_038_a_database_of_one_path_keeps_its_statuses(site):
     """The schema of before has one row a gateway."""
     open_database(site.url).close()
     with contextlib.closing(sqlite3.connect(site.database)) as connection:
-        connection.execute("DROP TABLE statuses")
+        for later in ("statuses", "lease", "seats"):
+            connection.execute(f"DROP TABLE {later}")
         connection.execute(OLD_STATUSES)
         connection.execute(
             "INSERT INTO statuses VALUES ('kitchen-7', x'00', 1, 2, 1, 3, 0, 0, 9, NULL, 0, 0, '0.1.0', 5)"

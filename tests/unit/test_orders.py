@@ -80,16 +80,16 @@ class App:
         self.recorded.append((kind, what))
         return self.parts.recorder.record(kind, **what)[0]
 
-    def command(self, **changes):
+    def command(self, kind=0, **changes):
         """(code, details, what follows) of a command with `changes`: field number -> value, None to leave it out."""
         self.commands += 1
         command = {1: GATEWAY, 2: self.journal.epoch, 3: self.commands, 4: 3}
         for key, value in changes.items():
             command[int(key[1:])] = value
         command = {key: value for key, value in command.items() if value is not None}
-        then = asyncio.run(commands.take(self, 0, cbor.decode(cbor.encode(command)), b""))
+        then = asyncio.run(commands.take(self, kind, cbor.decode(cbor.encode(command)), b""))
         result = cbor.decode(self.results[-1][1])
-        assert result[1] == GATEWAY and result[2] == self.journal.epoch and result[3] == [0, command[3]]
+        assert result[1] == GATEWAY and result[2] == self.journal.epoch and result[3] == [kind, command[3]]
         return result[4], result.get(5), then
 
 
@@ -128,6 +128,25 @@ def test_TP_CMD_005_the_counter_is_kept_before_the_command_is_acted_on():
     app.record = lambda *_, **__: seen.append(app.store.get("orders")) or 1
     app.command(f3=5)
     assert seen[0] and commands.admit(seen[0], app.journal.epoch, 5)[0] == REPLAYED
+
+
+def test_TP_REC_280_a_request_may_be_resend_only_and_uses_up_no_counter_of_commands():
+    app = App()
+    seq = app.parts.alarm()
+    for what, arguments in ((2, None), (3, None), (4, [True]), (99, None)):
+        try:
+            app.command(3, f3=7, f4=what, f5=arguments)
+        except ValueError:
+            continue
+        raise AssertionError(what)
+    assert app.results == () and app.recorded == [] and app.store.get("asked") is None
+    arguments = [app.journal.epoch, seq, seq]
+    top = (1 << 63) - 1
+    assert app.command(3, f3=top, f4=1, f5=arguments)[:2] == (DONE, {1: seq, 2: [], 3: 1})
+    assert app.command(3, f3=top, f4=1, f5=arguments)[0] == REPLAYED
+    assert app.command(3, f3=5, f4=1, f5=arguments)[0] == TOO_OLD
+    assert app.command(3, f3=top, f2=bytes(8), f4=1, f5=arguments)[0] == WRONG_EPOCH
+    assert app.command(f3=5)[0] == DONE, "commands count for themselves"
 
 
 def test_TP_CMD_013_a_test_alarm_is_a_help_event_with_the_test_flag():
@@ -215,9 +234,9 @@ def test_TP_BND_026_what_gets_no_receipt_is_given_up():
     seq = app.parts.alarm()
     resend.add(app.uplink, [[seq, seq]])
     again = app.uplink.again
-    assert again.batch(app.journal, {})[1]
+    assert list(again.pending(app.journal, {}))
     again.until = time.ticks_add(time.ticks_ms(), -1)
-    assert again.batch(app.journal, {})[1] == [] and again.runs == []
+    assert list(again.pending(app.journal, {})) == [] and again.runs == []
 
 
 def test_TP_CMD_012_what_is_sent_again_follows_the_backlog_and_ends_with_its_receipt():
@@ -232,9 +251,30 @@ def test_TP_CMD_012_what_is_sent_again_follows_the_backlog_and_ends_with_its_rec
     assert gateway.uplink._backlog() == (True, [(fresh, gateway.journal.read(fresh))])
     gateway.journal.settle(fresh, fresh)
     again = gateway.uplink.again
-    assert again.batch(gateway.journal, {}) == (True, [(seq, gateway.journal.read(seq)) for seq in old])
-    assert again.batch(gateway.journal, dict.fromkeys(old, 0)) == (False, [(event, gateway.journal.read(event))])
-    assert len(again.batch(gateway.journal, dict.fromkeys(range(1000, 1062), 0))[1]) == 2
+
+    def batch():
+        return gateway.uplink._backlog(again.pending(gateway.journal, gateway.uplink._in_flight))
+
+    assert batch() == (True, [(seq, gateway.journal.read(seq)) for seq in old])
+    far = time.ticks_add(time.ticks_ms(), 60_000)
+    gateway.uplink._in_flight = dict.fromkeys(old, far)
+    assert batch() == (False, [(event, gateway.journal.read(event))])
+    gateway.uplink._in_flight = dict.fromkeys(range(1000, 1062), far)
+    assert len(batch()[1]) == 2
+    gateway.uplink._in_flight.clear()
     gateway.receipt([[old[0], event, gateway.digest(old[0], event)]])
     assert gateway.uplink.again is None
     assert [alarm[0] for alarm in gateway.home._alarms] == [fresh], "the home has heard of the old ones long ago"
+
+
+def test_TP_CMD_012_TP_WIR_051_what_is_sent_again_fills_its_envelopes_as_the_backlog_does():
+    gateway = App().parts
+    seqs = []
+    while len(seqs) < 40:
+        seqs.append(gateway.alarm())
+    _, backlog = gateway.uplink._backlog()
+    payload = cbor.array([payload for _, payload in backlog])
+    assert 1214 - len(backlog[0][1]) < len(payload) <= 1214
+    gateway.journal.settle(seqs[0], seqs[-1])
+    resend.add(gateway.uplink, [[seqs[0], seqs[-1]]])
+    assert gateway.uplink._backlog(gateway.uplink.again.pending(gateway.journal, {})) == (True, backlog)

@@ -22,6 +22,7 @@ from tryggport.cli import (
     reception,
     registry,
     scaip,
+    sim,
 )
 from tryggport.errors import TryggError
 
@@ -54,6 +55,7 @@ app.add_typer(cases.app, name="cases", rich_help_panel=CENTRE)
 app.add_typer(scaip.app, name="scaip", rich_help_panel=CENTRE)
 app.add_typer(board.app, name="board", rich_help_panel=QA)
 app.add_typer(falls.app, name="falls", rich_help_panel=QA)
+app.add_typer(sim.app, name="sim", rich_help_panel=QA)
 app.command("bench", rich_help_panel=QA)(bench.command)
 app.command("demo", rich_help_panel=EVERYONE)(demo.command)
 

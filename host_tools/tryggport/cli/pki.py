@@ -38,6 +38,18 @@ def init(
 
 
 @app.command()
+def workers(
+    folder: Folder,
+    passphrase_file: Annotated[
+        Path | None, typer.Option("--passphrase-file", help="Its first line opens the key of the device CA.")
+    ] = None,
+) -> None:
+    """Make the certificates of a reception's further workers, where they are not there yet."""
+    pki.issue_workers(folder, files.read_passphrase(passphrase_file))
+    print(f"{len(files.WORKERS)} workers have a certificate in {folder}.")
+
+
+@app.command()
 def renew(
     name: Annotated[str, typer.Argument(help="Whose certificate: broker or reception.")],
     folder: Folder,

@@ -16,14 +16,18 @@ from typing import Annotated, Any
 import typer
 
 from tryggport.errors import TryggError
-from tryggport.reception import Reception, SqlDeliveries, canary, open_database, tenants, views
-from tryggport.reception.timers import Timers
+from tryggport.pki import files
+from tryggport.reception import canary, crew, open_database, tenants, views
+from tryggport.reception.service import no_step
+from tryggport.reception.worker import Plan, Worker
 from tryggport.registry import commands
-from tryggport.scaip import ScaipChannel
 from tryggport.scaip.settings import settings
 
 app = typer.Typer(no_args_is_help=True, help="Receive, verify, store and receipt what gateways send.")
 EPOCH_BYTES = 8
+# Each row that is written lets go of Python's lock, and a thread that computes keeps it for 5 ms by default: a thousand rows beside a
+# look at ten thousand gateways took seconds.
+SWITCH_S = 0.0005
 DEFAULT_DB = "sqlite:///reception.db"
 DatabaseUrl = Annotated[str, typer.Option("--db", help="SQLAlchemy URL of the database.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -63,34 +67,46 @@ def run(
         Path | None, typer.Option("--scaip-cert", help="PEM of our certificate towards centres.")
     ] = None,
     scaip_key: Annotated[Path | None, typer.Option("--scaip-key", help="PEM of its key.")] = None,
+    workers: Annotated[
+        int, typer.Option("--workers", min=1, max=len(files.WORKERS), help="How many processes; needs PostgreSQL.")
+    ] = 1,
     trace: Annotated[bool, typer.Option("--trace", help="Print each step as a JSON line.")] = False,
+    of_crew: Annotated[bool, typer.Option("--of-crew", hidden=True)] = False,
 ) -> None:
-    """Serve until SIGTERM or Ctrl-C. Prints "ready" when gateways can be heard."""
-    (host, port), *others = [split_address(address) for address in broker or ["localhost:8883"]]
-    steps = {"on_step": print_step} if trace else {}
-    pulses = [canary.dead_man(dead_man, ca)] if dead_man else []
-    reception = Reception(pki, db, host, port, others=others, say=_say, **steps)
-    for name in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(name, lambda *_: reception.stop())
-    with contextlib.ExitStack() as stack:
-        scaip = None
-        if scaip_listen:
-            ours = settings(scaip_listen, scaip_advertise, scaip_credentials, ca, scaip_cert, scaip_key)
-            database = stack.enter_context(contextlib.closing(open_database(db)))
-            scaip = stack.enter_context(ScaipChannel(SqlDeliveries(database), **ours.as_options(), say=_say))
-        stack.enter_context(Timers.of(pki, db, host, port, pulses=pulses, cafile=ca, scaip=scaip, say=_say))
-        reception.run()
+    """Serve until SIGTERM or Ctrl-C. Prints "ready" when gateways can be heard. SIGHUP replaces workers one by one."""
+    if workers > 1:
+        crew.run(workers, pki, db, _say)
+        return
+    sys.setswitchinterval(SWITCH_S)
+    plan = Plan(
+        pki=pki,
+        database_url=db,
+        brokers=[split_address(address) for address in broker or ["localhost:8883"]],
+        pulses=[canary.dead_man(dead_man, ca)] if dead_man else [],
+        cafile=ca,
+        scaip=settings(scaip_listen, scaip_advertise, scaip_credentials, ca, scaip_cert, scaip_key)
+        if scaip_listen
+        else None,
+    )
+    worker = Worker(plan, _say_as, print_step if trace else no_step)
+    for name in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(name, lambda *_: worker.stop())
+    if of_crew:
+        crew.end_with_parent(worker.stop)
+    worker.run()
 
 
 @app.command()
 def status(db: DatabaseUrl = DEFAULT_DB, municipality: Municipality = None, as_json: AsJson = False) -> None:
     """Show how the gateways are, what was refused and what could not be read."""
     with scope_of(db, municipality) as scope:
-        report = views.overview(scope)
+        report = views.overview(scope) | {"workers": views.workers(scope)}
     if as_json:
         print(json.dumps(report, indent=2))
         return
     print(", ".join(f"{count} {name}" for name, count in report["counts"].items()))
+    if leader := report["workers"]["leader"]:
+        print(f"leads: {leader}")
     for gateway in report["gateways"]:
         seen = local_time(gateway["seen_ms"]) if gateway["seen_ms"] else "never"
         where = f"{gateway['gateway']:24}  path {gateway['path']}  {gateway['state']:8}"
@@ -135,7 +151,11 @@ def scope_of(db: str, municipality: str | None = None) -> Iterator[tenants.Scope
 
 
 def _say(sentence: str) -> None:
-    print(f"reception: {sentence}", flush=True)
+    _say_as("reception", sentence)
+
+
+def _say_as(name: str, sentence: str) -> None:
+    print(f"{name}: {sentence}", flush=True)
 
 
 @app.command()

@@ -89,6 +89,23 @@ def issue_broker(folder: Path, root: Issuer, names: Names, life: timedelta = SER
     _save(folder, files.BROKER, *_new_certificate(root, names, ExtendedKeyUsageOID.SERVER_AUTH, life=life))
 
 
+def issue_workers(folder: Path, passphrase: bytes | None = None) -> None:
+    """Writes certificate and key of each worker of the reception that has none yet (TP-REC-200).
+
+    Raises TryggError where certificates are wanting and the device CA's key is not here.
+    """
+    missing = [name for name in files.WORKERS if not (folder / f"{name}.pem").exists()]
+    if missing and not (folder / f"{files.DEVICE_CA}.key").exists():
+        what = f"The worker {missing[0]} has no certificate, and the device CA's key is not here."
+        raise TryggError(
+            what, "Where it is, type: tryggport pki workers --dir DIR; then copy the reception-*.pem and .key."
+        )
+    if missing:
+        device_ca = load_issuer(folder, files.DEVICE_CA, passphrase)
+        for name in missing:
+            _save(folder, name, *_new_certificate(device_ca, Names(name), ExtendedKeyUsageOID.CLIENT_AUTH))
+
+
 def renew(
     folder: Path,
     name: str,
@@ -96,14 +113,14 @@ def renew(
     passphrase: bytes | None = None,
     life: timedelta = SERVICE_LIFE,
 ) -> datetime:
-    """A new certificate for the key of `broker` or `reception`, for the same names and any more; returns its last second.
+    """A new certificate for the key of `broker`, `reception` or another worker, for the same names and any more; returns its last second.
 
     Nothing else changes, and it begins when its issuer does: a gateway whose clock is years behind takes it all the same.
     `passphrase`: of the root for the broker, of the device CA for the reception.
     """
-    issuers = {files.BROKER: files.ROOT, files.RECEPTION: files.DEVICE_CA}
+    issuers = {files.BROKER: files.ROOT} | dict.fromkeys(files.WORKERS, files.DEVICE_CA)
     if name not in issuers:
-        raise TryggError(f"There is no certificate {name} to renew.", f"Say {' or '.join(issuers)}.", usage=True)
+        raise TryggError(f"There is no certificate {name} to renew.", "Say broker or reception.", usage=True)
     old = files.load_certificate(folder / f"{name}.pem")
     key = old.public_key()
     if not isinstance(key, ec.EllipticCurvePublicKey):

@@ -22,6 +22,10 @@ ROOT = "root"
 DEVICE_CA = "device-ca"
 BROKER = "broker"
 RECEPTION = "reception"
+WORKERS = (
+    RECEPTION,
+    *(f"{RECEPTION}-{number}" for number in range(2, 9)),
+)  # TP-BND-240: each has a name at the brokers
 RECEIPT_KEY = "receipt"
 COMMAND_KEY = "command"
 CONFIGURATION_KEY = "configuration"

@@ -16,7 +16,7 @@ from tryggport.pki import files
 from tryggport.pki.authority import NEVER, SIGNING_PURPOSE, Issuer, Names, load_issuer, pem, point, sign_leaf
 from tryggport.wire.topics import GATEWAY_ID
 
-RESERVED_IDS = frozenset(("reception",))
+RESERVED_IDS = frozenset(files.WORKERS)
 PURPOSES = {"tls": ExtendedKeyUsageOID.CLIENT_AUTH, "sign": SIGNING_PURPOSE}
 
 

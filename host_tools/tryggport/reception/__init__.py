@@ -2,6 +2,8 @@
 
 from tryggport.reception.database import Database, open_database
 from tryggport.reception.handover import Bridge, SqlDeliveries
+from tryggport.reception.lease import Lease
+from tryggport.reception.seats import Seat
 from tryggport.reception.service import Reception
 
-__all__ = ["Bridge", "Database", "Reception", "SqlDeliveries", "open_database"]
+__all__ = ["Bridge", "Database", "Lease", "Reception", "Seat", "SqlDeliveries", "open_database"]

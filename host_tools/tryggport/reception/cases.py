@@ -8,14 +8,14 @@ held back (grace.py). Only a named person takes and closes; each change leaves a
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, insert, select, update
 
 from tryggport.errors import TryggError
 from tryggport.reception import ledger
-from tryggport.reception.installations import CANARY, Placed
+from tryggport.reception.installations import CANARY, placed
 from tryggport.reception.ledger import now_ms
 from tryggport.reception.schema import CLOSED, CONTACTED, NEW, ON_THE_WAY, TAKEN, cases, events, outbox
 from tryggport.reception.tenants import Scope
@@ -75,16 +75,22 @@ def cancel(tx: Connection, case_id: int, gateway: str, at_ms: int) -> None:
     ledger.record(tx, gateway, "cancelled", case_id=case_id, at_ms=at_ms)
 
 
-def tell_again(tx: Connection, gateway: str, at_ms: int, where: Placed | None = None) -> None:
-    """Puts the outcomes of the gateway's handed over, taken and lately closed cases into the outbox (TP-WIR-016)."""
+def tell_again(tx: Connection, gateways: Sequence[str], at_ms: int) -> None:
+    """Puts the outcomes of these gateways' handed over, taken and lately closed cases into the outbox (TP-WIR-016)."""
+    if not gateways:
+        return
+    homes = placed(tx, gateways)
+    keys = {where.home_key for where in homes.values()}
     recent = cases.c.status.in_(ANSWERED) | ((cases.c.status == CLOSED) & (cases.c.closed_ms >= at_ms - TELL_CLOSED_MS))
     handed_over = (cases.c.status == NEW) & cases.c.handed_over_ms.is_not(None)
-    of_home = cases.c.gateway == gateway
-    if where is not None:
-        of_home |= cases.c.home_key == where.home_key
-    query = select(cases.c.id, cases.c.status).where(of_home, recent | handed_over).order_by(cases.c.id)
-    for row in tx.execute(query).all():
-        tell(tx, row.id, OUTCOME_OF.get(row.status, kinds.OUTCOME_HANDED_OVER), (gateway,))
+    columns = select(cases.c.id, cases.c.status, cases.c.gateway, cases.c.home_key)
+    query = columns.where(cases.c.gateway.in_(gateways) | cases.c.home_key.in_(keys), recent | handed_over)
+    found = tx.execute(query.order_by(cases.c.id)).all()
+    for gateway in gateways:
+        home_key = homes[gateway].home_key if gateway in homes else gateway
+        for row in found:
+            if row.gateway == gateway or row.home_key == home_key:
+                tell(tx, row.id, OUTCOME_OF.get(row.status, kinds.OUTCOME_HANDED_OVER), (gateway,))
 
 
 def tell(tx: Connection, case_id: int, outcome: int, gateways: Iterable[str] | None = None) -> None:

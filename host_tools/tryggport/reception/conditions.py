@@ -9,7 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, bindparam, column, delete, exists, select, values
+from sqlalchemy.dialects import postgresql, sqlite
 
 from tryggport.reception.schema import conditions, events
 from tryggport.wire import kinds
@@ -29,6 +30,8 @@ SENTENCES: Mapping[tuple[int, int], tuple[str, str]] = {
     (kinds.FAULT, kinds.FAULT_CONFLICT): ("conflict", "{place} used a number twice. Is there a copy of it?"),
 }
 _KINDS = {kind for kind, _ in SENTENCES}
+KEY = (conditions.c.gateway, conditions.c.kind, conditions.c.fault, conditions.c.sensor)
+Key = tuple[str, int, int, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,18 +46,25 @@ class Condition:
 
 
 def note(tx: Connection, fresh: Sequence[Event], at_ms: int) -> None:
-    """Takes account of events that are new."""
-    for event in fresh:
-        if event.test:
-            continue
-        if event.kind == kinds.BOOT:
-            before = (conditions.c.epoch != event.epoch) | (conditions.c.boot < _column(event.boot))
-            tx.execute(delete(conditions).where(conditions.c.gateway == event.gateway, before))
-        elif event.kind in _KINDS and event.state == kinds.STATE_CLEARED:
-            this = (conditions.c.epoch == event.epoch) & (conditions.c.seq == event.ref)
-            tx.execute(delete(conditions).where(conditions.c.gateway == event.gateway, this))
-        elif (event.kind, _fault(event)) in SENTENCES and event.state == kinds.STATE_RAISED:
-            _raise(tx, event, at_ms)
+    """Takes account of events that are new, in their order; a few statements for all of them."""
+    telling = [event for event in fresh if not event.test and (event.kind == kinds.BOOT or event.kind in _KINDS)]
+    if not telling:
+        return
+    gateways = {event.gateway for event in telling}
+    rows = tx.execute(select(conditions).where(conditions.c.gateway.in_(gateways))).mappings()
+    before = {_key(row): dict(row) for row in rows}
+    after: dict[str, dict[Key, dict[str, Any]]] = {gateway: {} for gateway in gateways}
+    for key, row in before.items():
+        after[key[0]][key] = row
+    overtaken = _overtaken(tx, [event for event in telling if _raises(event)])
+    for event in telling:
+        of_gateway = after[event.gateway]
+        if not _raises(event):
+            after[event.gateway] = {key: row for key, row in of_gateway.items() if not _ends(event, row)}
+        elif (event.gateway, event.epoch, event.seq) not in overtaken:
+            row = _row(event, at_ms)
+            of_gateway[_key(row)] = row
+    _write(tx, before, {key: row for of_gateway in after.values() for key, row in of_gateway.items()})
 
 
 def standing(tx: Connection, gateways: Sequence[str]) -> Iterator[Condition]:
@@ -66,15 +76,51 @@ def standing(tx: Connection, gateways: Sequence[str]) -> Iterator[Condition]:
             yield Condition(row.gateway, kind, sentence, row.sensor, row.since_ms)
 
 
-def _raise(tx: Connection, event: Event, at_ms: int) -> None:
-    cleared = (events.c.gateway == event.gateway) & (events.c.epoch == event.epoch) & (events.c.seq > event.seq)
-    cleared &= (events.c.ref == event.seq) & (events.c.state == kinds.STATE_CLEARED)
-    if tx.execute(select(events.c.id).where(cleared).limit(1)).first():
-        return  # the end overtook the beginning
-    key = {"gateway": event.gateway, "kind": event.kind, "fault": _fault(event), "sensor": _sensor(event)}
-    tx.execute(delete(conditions).where(*(conditions.c[name] == value for name, value in key.items())))
-    values: dict[str, Any] = {"epoch": event.epoch, "seq": event.seq, "boot": _column(event.boot), "since_ms": at_ms}
-    tx.execute(insert(conditions).values(key | values))
+def _raises(event: Event) -> bool:
+    return event.state == kinds.STATE_RAISED and (event.kind, _fault(event)) in SENTENCES
+
+
+def _ends(event: Event, row: Mapping[Any, Any]) -> bool:
+    if event.kind == kinds.BOOT:
+        return bool(row["epoch"] != event.epoch or row["boot"] < _column(event.boot))
+    return event.state == kinds.STATE_CLEARED and (row["epoch"], row["seq"]) == (event.epoch, event.ref)
+
+
+def _overtaken(tx: Connection, raised: Sequence[Event]) -> set[tuple[str, bytes, int]]:
+    """Those whose end came before them."""
+    if not raised:
+        return set()
+    identity = (events.c.gateway, events.c.epoch, events.c.seq)
+    table = values(*(column(part.name, part.type) for part in identity), name="raised")
+    these = table.data([(event.gateway, event.epoch, event.seq) for event in raised]).cte()
+    same = (events.c.gateway == these.c.gateway) & (events.c.epoch == these.c.epoch)
+    cleared = (events.c.seq > these.c.seq) & (events.c.ref == these.c.seq) & (events.c.state == kinds.STATE_CLEARED)
+    query = select(these).where(exists().where(same & cleared))  # a join might go through all events
+    return {(gateway, epoch, seq) for gateway, epoch, seq in tx.execute(query)}
+
+
+def _write(tx: Connection, before: Mapping[Key, Any], after: Mapping[Key, dict[str, Any]]) -> None:
+    gone = before.keys() - after.keys()
+    if gone:
+        this = [part == bindparam(f"b_{part.name}") for part in KEY]
+        keys = [dict(zip((f"b_{part.name}" for part in KEY), key, strict=True)) for key in gone]
+        tx.execute(delete(conditions).where(*this), keys)
+    changed = [row for key, row in after.items() if before.get(key) != row]
+    if changed:
+        upsert = (postgresql if tx.dialect.name == "postgresql" else sqlite).insert(conditions)
+        new = {name: upsert.excluded[name] for name in ("epoch", "seq", "boot", "since_ms")}
+        tx.execute(upsert.on_conflict_do_update(index_elements=KEY, set_=new), changed)
+
+
+def _key(row: Mapping[Any, Any]) -> Key:
+    return row["gateway"], row["kind"], row["fault"], row["sensor"]
+
+
+def _row(event: Event, at_ms: int) -> dict[str, Any]:
+    return {
+        "gateway": event.gateway, "kind": event.kind, "fault": _fault(event), "sensor": _sensor(event),
+        "epoch": event.epoch, "seq": event.seq, "boot": _column(event.boot), "since_ms": at_ms,
+    }  # fmt: skip
 
 
 def _fault(event: Event) -> int:

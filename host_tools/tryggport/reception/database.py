@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,9 +15,11 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from tryggport.errors import TryggError
 
 BUSY_TIMEOUT_S = 5
-HEAD = "0006"
-KNOWN_REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006")
+STANDSTILL_S = 10  # TP-BND-249
+HEAD = "0007"
+KNOWN_REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007")
 MIGRATIONS = Path(__file__).parent / "migrations"
+_MIGRATING = 0x7472_0000_0000
 _SQLITE_SENTENCES = {
     "SQLITE_BUSY": ("is locked by another program", "Close what else writes to it, then start again."),
     "SQLITE_LOCKED": ("is locked by another program", "Close what else writes to it, then start again."),
@@ -32,16 +36,31 @@ _SQLITE_SENTENCES = {
 class Database:
     """Transactions on one database. Every statement outside `read` and `write` is a mistake."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, fence: Callable[[Connection], None] | None = None) -> None:
         self._engine = engine
+        self._fence = fence
         snapshot = {"isolation_level": "REPEATABLE READ"} if engine.dialect.name == "postgresql" else {}
         self._readers = engine.execution_options(tryggport_begin="BEGIN", **snapshot)
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """One transaction, durable when the block has been left. Raises TryggError; then nothing of it is stored."""
-        with translated(self._engine), self._engine.begin() as tx:
+        with _turn(self._engine), translated(self._engine), self._engine.begin() as tx:
+            if self._fence is not None:
+                self._fence(tx)
             yield tx
+
+    def fenced(self, fence: Callable[[Connection], None]) -> Database:
+        """The same database, whose every write begins with `fence`: what that raises ends the transaction."""
+        return Database(self._engine, fence)
+
+    @property
+    def engine(self) -> Engine:
+        return self._engine
+
+    @property
+    def is_postgresql(self) -> bool:
+        return self._engine.dialect.name == "postgresql"
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -51,6 +70,57 @@ class Database:
 
     def close(self) -> None:
         self._engine.dispose()
+
+
+class _Turns:
+    """A lock that is given in the order in which it was asked for: who writes again and again keeps nobody waiting for long."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._taken = False
+        self._queue: deque[threading.Lock] = deque()
+
+    def take(self, timeout_s: float) -> bool:
+        """Whether it is ours now."""
+        with self._lock:
+            if not self._taken:
+                self._taken = True
+                return True
+            place = threading.Lock()
+            place.acquire()
+            self._queue.append(place)
+        if place.acquire(timeout=timeout_s):
+            return True
+        with self._lock:
+            if place in self._queue:
+                self._queue.remove(place)
+                return False
+        return True  # given in the very moment
+
+    def give(self) -> None:
+        with self._lock:
+            if self._queue:
+                self._queue.popleft().release()
+            else:
+                self._taken = False
+
+
+_turns: dict[str, _Turns] = {}
+
+
+@contextmanager
+def _turn(engine: Engine) -> Iterator[None]:
+    """SQLite has one writer at a time, and who finds it busy sleeps up to 100 ms before it looks again: in one program they queue."""
+    if engine.dialect.name != "sqlite":
+        yield
+        return
+    turns = _turns.setdefault(str(Path(engine.url.database or "").resolve()), _Turns())
+    ours = turns.take(BUSY_TIMEOUT_S)  # or SQLite says who is in the way
+    try:
+        yield
+    finally:
+        if ours:
+            turns.give()
 
 
 def open_database(url: str, *, create: bool = True) -> Database:
@@ -72,6 +142,8 @@ def open_database(url: str, *, create: bool = True) -> Database:
         _check_path(parsed.database, create)
         event.listen(engine, "connect", _set_up_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
+    else:
+        event.listen(engine, "connect", _set_up_postgresql)
     database = Database(engine)
     try:
         with database.read() as tx:
@@ -123,6 +195,12 @@ def _set_up_sqlite(connection: Any, _record: Any) -> None:
         connection.execute(f"PRAGMA {pragma}").close()
 
 
+def _set_up_postgresql(connection: Any, _record: Any) -> None:
+    """A worker that stands still in the middle of a transaction, or whose machine has gone, keeps nobody waiting for longer."""
+    connection.execute(f"SET idle_in_transaction_session_timeout = {STANDSTILL_S * 1000}")
+    connection.commit()
+
+
 def _begin_sqlite(connection: Connection) -> None:
     connection.exec_driver_sql(connection.get_execution_options().get("tryggport_begin", "BEGIN IMMEDIATE"))
 
@@ -146,5 +224,7 @@ def _migrate(database: Database, engine: Engine, revision: str | None) -> None:
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
     with database.write() as tx:
+        if database.is_postgresql:  # of workers that start together one does it
+            tx.execute(text("SELECT pg_advisory_xact_lock(:migrations)"), {"migrations": _MIGRATING})
         config.attributes["connection"] = tx
         command.upgrade(config, "head")

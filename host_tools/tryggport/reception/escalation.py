@@ -15,7 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, delete, exists, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, delete, exists, func, insert, select, update
 
 from tryggport.errors import TryggError
 from tryggport.reception import cases as case_book
@@ -103,6 +103,16 @@ def next_step(listed: Sequence[Step], begun: Sequence[Any], now_ms: int, undeliv
     return min(last.position + 1, len(listed)) if due else None
 
 
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What decides which deliveries an open case needs: its status, the steps begun, how many events, the newest."""
+
+    status: str
+    begun: tuple[tuple[Any, ...], ...]
+    alarms: int
+    newest: int
+
+
 class Escalation:
     """`tick` begins what is due and starts attempts in threads of its own; `settle` waits for those under way.
 
@@ -120,6 +130,7 @@ class Escalation:
         self._retry_ms = retry_ms
         self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="escalation")
         self._under_way: dict[int, Future[None]] = {}
+        self._queued: dict[int, Look] = {}  # what each open case looked like when all its alarms had deliveries
         self._lock = threading.Lock()
 
     def tick(self) -> None:
@@ -131,8 +142,9 @@ class Escalation:
             return
         with self._database.write() as tx:
             self._advance(tx, now_ms)
-            self._queue_alarms(tx, now_ms)
+            queued = self._queue_alarms(tx, now_ms)
             jobs = [(row.id, *_job(tx, row)) for row in self._due(tx, now_ms) if _claim(tx, row, now_ms)]
+        self._queued = queued
         for delivery_id, step, notice in jobs:
             with self._lock:
                 self._under_way[delivery_id] = self._pool.submit(self._attempt, delivery_id, step, notice)
@@ -154,9 +166,10 @@ class Escalation:
     def _advance(self, tx: Connection, now_ms: int) -> None:
         waiting = (cases.c.status == NEW) & cases.c.test.is_(False) & grace.presented(now_ms)
         lists: dict[int | None, Sequence[Step]] = {}
+        begun_of = _begun_by_case(tx, now_ms)
         for case in tx.execute(select(cases).where(waiting).order_by(cases.c.id)).all():
             listed = lists.setdefault(case.municipality_id, steps_of(tx, case.municipality_id))
-            begun = tx.execute(_begun(case.id)).all()
+            begun = begun_of.get(case.id, [])
             position = next_step(listed, begun, now_ms, self._undelivered_ms)
             if position is None:
                 continue
@@ -168,26 +181,35 @@ class Escalation:
                 tx.execute(update(cases).where(cases.c.id == case.id).values(unanswered_ms=now_ms))
                 ledger.record(tx, WHO, "nobody has taken it, and nobody is left to tell", case_id=case.id, at_ms=now_ms)
 
-    def _queue_alarms(self, tx: Connection, now_ms: int) -> None:
-        """Each alarm of an open case goes to every receiver that has the case, or that is being tried while none has it."""
+    def _queue_alarms(self, tx: Connection, now_ms: int) -> dict[int, Look]:
+        """Each alarm of an open case goes to every receiver that has the case, or that is being tried while none has it.
+
+        Returns what the cases looked like: while one looks the same, there is nothing to do for it.
+        """
+        looks: dict[int, Look] = {}
+        begun_of, alarms_of = _begun_by_case(tx, now_ms), _alarms_by_case(tx, now_ms)
         for case in tx.execute(select(cases).where(_goes_on(now_ms))).all():
-            begun = tx.execute(_begun(case.id)).all()
+            begun = begun_of.get(case.id, [])
+            look = looks[case.id] = Look(case.status, tuple(map(tuple, begun)), *alarms_of.get(case.id, (0, 0)))
+            before = self._queued.get(case.id)
+            if before == look:
+                continue
             has_it = [step.position for step in begun if step.delivered_ms is not None]
             tried = [step.position for step in begun if not step.refused]
-            refs = _refs(tx, case)
+            refs = _refs_since(tx, case, before, look)
             sent = (deliveries.c.case_id == case.id) & deliveries.c.ref.in_([ref for ref, _ in refs])
             there = {
                 (position, ref)
                 for position, ref in tx.execute(select(deliveries.c.position, deliveries.c.ref).where(sent))
             }
-            for position in _receivers(case, has_it, tried):
-                rows = [
-                    {"case_id": case.id, "position": position, "ref": ref, "event_id": event_id, "state": WAITING,
-                     "attempts": 0, "next_try_ms": now_ms}
-                    for ref, event_id in refs if (position, ref) not in there
-                ]  # fmt: skip
-                if rows:
-                    tx.execute(insert(deliveries), rows)
+            rows = [
+                {"case_id": case.id, "position": position, "ref": ref, "event_id": event_id, "state": WAITING,
+                 "attempts": 0, "next_try_ms": now_ms}
+                for position in _receivers(case, has_it, tried) for ref, event_id in refs if (position, ref) not in there
+            ]  # fmt: skip
+            if rows:
+                tx.execute(insert(deliveries), rows)
+        return looks
 
     def _due(self, tx: Connection, now_ms: int) -> list[Row[Any]]:
         """Deliveries to try now: of each case and receiver the oldest that waits, while the case goes on."""
@@ -239,6 +261,21 @@ def _begun(case_id: int) -> Any:
     return select(escalations).where(escalations.c.case_id == case_id).order_by(escalations.c.position)
 
 
+def _begun_by_case(tx: Connection, now_ms: int) -> dict[int, list[Row[Any]]]:
+    query = select(escalations).join(cases, cases.c.id == escalations.c.case_id).where(_goes_on(now_ms))
+    found: dict[int, list[Row[Any]]] = {}
+    for row in tx.execute(query.order_by(escalations.c.case_id, escalations.c.position)):
+        found.setdefault(row.case_id, []).append(row)
+    return found
+
+
+def _alarms_by_case(tx: Connection, now_ms: int) -> dict[int, tuple[int, int]]:
+    """How many events each case has, and the newest: one that joined late need not be the newest."""
+    columns = (events.c.case_id, func.count(), func.max(events.c.id))
+    query = select(*columns).join(cases, cases.c.id == events.c.case_id).where(_goes_on(now_ms))
+    return {case_id: (count, newest) for case_id, count, newest in tx.execute(query.group_by(events.c.case_id))}
+
+
 def _receivers(case: Any, has_it: Sequence[int], tried: Sequence[int]) -> Sequence[int]:
     """Once somebody has the case, the receivers that hear of it are those that have it, and the one whose turn it is."""
     if case.status != NEW:
@@ -246,12 +283,21 @@ def _receivers(case: Any, has_it: Sequence[int], tried: Sequence[int]) -> Sequen
     return sorted({*has_it, *tried[-1:]}) if has_it else tried
 
 
-def _refs(tx: Connection, case: Any) -> list[tuple[str, int | None]]:
-    """(ref, row) of each alarm in the case, oldest first; one that stands for the case where no event can be named."""
+def _refs_since(tx: Connection, case: Any, before: Look | None, look: Look) -> list[tuple[str, int | None]]:
+    """Those of the alarms that came since `before`, where nothing else has changed and none joined out of its turn; else all."""
+    if before is not None and (before.status, before.begun) == (look.status, look.begun) and before.alarms:
+        new = _refs(tx, case, before.newest)
+        if before.alarms + len(new) == look.alarms:
+            return new
+    return _refs(tx, case) or [(_ref("case", case.id, case.opened_ms), None)]
+
+
+def _refs(tx: Connection, case: Any, after: int = 0) -> list[tuple[str, int | None]]:
+    """(ref, row) of each alarm in the case from behind row `after` on, oldest first."""
     columns = (events.c.id, events.c.gateway, events.c.epoch, events.c.seq)
-    found = tx.execute(select(*columns).where(events.c.case_id == case.id).order_by(events.c.id))
-    refs: list[tuple[str, int | None]] = [(_ref(gw, epoch.hex(), seq), row_id) for row_id, gw, epoch, seq in found]
-    return refs or [(_ref("case", case.id, case.opened_ms), None)]
+    of_case = (events.c.case_id == case.id) & (events.c.id > after)
+    found = tx.execute(select(*columns).where(of_case).order_by(events.c.id))
+    return [(_ref(gateway, epoch.hex(), seq), row_id) for row_id, gateway, epoch, seq in found]
 
 
 def _ref(*names: object) -> str:

@@ -8,14 +8,25 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, func, select, text
+from sqlalchemy import Connection, exists, func, select, text
 
-from tryggport.reception import gaps, sessions, vital
+from tryggport.reception import asked, gaps, sessions, vital
+from tryggport.reception.aside import NOT_STORED
 from tryggport.reception.conditions import standing
 from tryggport.reception.installations import CANARY
-from tryggport.reception.schema import CLOSED, cases, events, installations, municipalities, revoked, statuses
+from tryggport.reception.schema import (
+    CLOSED,
+    cases,
+    events,
+    installations,
+    municipalities,
+    revoked,
+    statuses,
+    unreadable,
+)
 from tryggport.wire import kinds
 
 DAY_MS = 24 * 3600 * 1000
@@ -88,7 +99,7 @@ def find(tx: Connection, now_ms: int, limits: Limits) -> tuple[list[Finding], li
     """Everything there is to do at `now_ms`, a finding for each single thing, and what to remember of the epochs."""
     places = _places(tx)
     states = tx.execute(select(statuses).where(statuses.c.gateway != CANARY).order_by(*statuses.primary_key)).all()
-    missing, moved = gaps.find(tx, states)
+    missing, moved = gaps.find(tx, states, now_ms)
     # What a gateway last said, over whichever path.
     latest = {state.gateway: state for state in sorted(states, key=lambda state: state.seen_ms or 0)}.values()
     found = [
@@ -102,6 +113,7 @@ def find(tx: Connection, now_ms: int, limits: Limits) -> tuple[list[Finding], li
         *_clones(tx, places, now_ms, limits),
         *_homeless(tx, states, places),
         *_unanswered(tx),
+        *_not_stored(tx, places),
         *_canary(tx, now_ms, limits),
     ]
     return found, moved
@@ -178,9 +190,25 @@ def _withheld(missing: Sequence[gaps.Gap], places: Mapping[str, Place], limits: 
             f"event {gap.first}" if gap.first == gap.last else f"{gap.missing} events from {gap.first} to {gap.last}"
         )
         verb = "has" if gap.first == gap.last else "have"
-        sentence = f"{which} of {place.name} {verb} not arrived: events are withheld. Look at its network."
+        sentence = f"{which} of {place.name} {verb} not arrived: {_what_to_do(gap)}"
         key = f":{gap.epoch.hex()}:{gap.first}"
         yield place.finding("withheld", sentence, key=key, delay_ms=limits.withheld_ms)
+
+
+def _what_to_do(gap: gaps.Gap) -> str:
+    if not gap.runs:
+        parts = ["the gateway no longer holds them, so they are lost. Ask the home what happened."]
+    else:
+        parts = ["events are withheld. Look at its network."]
+        parts += [f"{gap.lost} of them it no longer holds: they are lost."] if gap.lost else []
+    if gap.requests:
+        last = datetime.fromtimestamp(gap.requests[-1].asked_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M")
+        times = "once" if len(gap.requests) == 1 else f"{len(gap.requests)} times"
+        parts.append(f"It was asked for them {times}, last at {last} UTC.")
+    if gap.runs and asked.is_given_up(gap.requests, gap.runs):
+        which = f"--epoch {gap.epoch.hex()} --first {gap.first} --last {gap.last}"
+        parts.append(f"It is not asked any more; to ask again: tryggport reception resend {gap.gateway} {which}")
+    return " ".join(parts)
 
 
 def _conditions(tx: Connection, places: Mapping[str, Place]) -> Iterator[Finding]:
@@ -236,6 +264,18 @@ def _unanswered(tx: Connection) -> Iterator[Finding]:
             gateway=case.gateway or None, since_ms=case.opened_ms,
             sentence=f"Nobody has taken case {case.id}, and everybody on the list was told. Take it now.",
         )  # fmt: skip
+
+
+def _not_stored(tx: Connection, places: Mapping[str, Place]) -> Iterator[Finding]:
+    """Until a version of this program has stored it: the gateway goes on sending it (TP-REC-205)."""
+    stored = exists().where(events.c.gateway == unreadable.c.gateway, events.c.sha256 == unreadable.c.sha256)
+    query = select(unreadable.c.gateway, func.count(), func.min(unreadable.c.received_ms))
+    query = query.where(unreadable.c.why.startswith(NOT_STORED), ~stored).group_by(unreadable.c.gateway)
+    for gateway, count, since_ms in tx.execute(query):
+        place = places.get(gateway, Place(gateway))
+        what = "an event" if count == 1 else f"{count} events"
+        sentence = f"{what} of {place.name} could not be stored, by a fault in this program. Look at it, and report it: tryggport reception status"
+        yield place.finding("not stored", sentence, since_ms=since_ms)
 
 
 def _canary(tx: Connection, now_ms: int, limits: Limits) -> Iterator[Finding]:

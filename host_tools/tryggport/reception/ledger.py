@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, func, insert, select
 
 from tryggport.reception.schema import audit, cases
 
@@ -32,3 +32,20 @@ def record(
         select(cases.c.municipality_id).where(cases.c.id == case_id).scalar_subquery() if case_id else municipality_id
     )
     tx.execute(insert(audit).values(row | {"municipality_id": owner}))
+
+
+def is_whole(tx: Connection, after: int, last: int) -> bool:
+    """Whether the rows behind `after` up to `last` are all there.
+
+    PostgreSQL hands out ids in one order and commits in another: what is missing may still come, or never will.
+    """
+    if tx.dialect.name != "postgresql":
+        return True
+    between = (audit.c.id > after) & (audit.c.id <= last)
+    return bool(tx.execute(select(func.count()).select_from(audit).where(between)).scalar_one() == last - after)
+
+
+def settle(tx: Connection) -> None:
+    """To be called first in a transaction: waits for those that are writing here, so that no row with a lower id comes later."""
+    if tx.dialect.name == "postgresql":
+        tx.exec_driver_sql("LOCK TABLE audit IN SHARE MODE")

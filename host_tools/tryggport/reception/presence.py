@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, bindparam, insert, select, update
 
 from tryggport.reception import sessions
 from tryggport.reception.cases import tell_again
-from tryggport.reception.installations import placed
 from tryggport.reception.schema import statuses
 from tryggport.wire.status import Status
 
@@ -18,28 +17,62 @@ COLUMN_MAX = 2**63 - 1
 State = TypeVar("State", bound=Mapping[Any, Any])
 
 
-def keep_status(tx: Connection, status: Status, retained: bool, at_ms: int) -> None:
-    """Stores the status unless it belongs to an older session on its path; a birth has the gateway told what became of its cases.
+def keep_statuses(tx: Connection, states: Sequence[tuple[Status, bool]], at_ms: int) -> None:
+    """Stores each status, of which we know whether it was the retained copy, unless it belongs to an older session on its path;
+    a birth has the gateway told what became of its cases. A few statements for all that came of different gateways.
 
     A retained copy proves no life: it is kept only where nothing else is known. A will counts only for the newest session.
     """
-    row = _row(status)
-    of_gateway = (statuses.c.gateway == status.gateway) & (statuses.c.path == row["path"])
-    known = tx.execute(select(statuses).where(of_gateway)).mappings().first()
-    if status.online and not retained:
-        sessions.note(tx, row, at_ms)
-    if known is not None and (retained or not _is_current(row, known)):
-        return
-    if known is None:
-        row |= {"online": status.online and not retained, "seen_ms": None if retained else at_ms}
-        tx.execute(insert(statuses).values(row))
-    elif status.online:
-        tx.execute(update(statuses).where(of_gateway).values(row | {"seen_ms": at_ms}))
-    else:  # the will was written when its session began: it tells the end of it and nothing newer
-        tx.execute(update(statuses).where(of_gateway).values(online=False))
-    is_birth = known is None or not known["online"] or _session(row) != _session(known)
-    if status.online and is_birth and not retained:
-        tell_again(tx, status.gateway, at_ms, placed(tx, (status.gateway,)).get(status.gateway))
+    later = list(states)
+    while later:
+        now: dict[str, tuple[Status, bool]] = {}
+        rest = []
+        for state in later:
+            if now.setdefault(state[0].gateway, state) is not state:
+                rest.append(state)
+        _keep(tx, list(now.values()), at_ms)
+        later = rest
+
+
+def _keep(tx: Connection, states: Sequence[tuple[Status, bool]], at_ms: int) -> None:
+    """One status a gateway."""
+    gateways = {status.gateway for status, _ in states}
+    rows = tx.execute(select(statuses).where(statuses.c.gateway.in_(gateways))).mappings()
+    known_of = {(row["gateway"], row["path"]): row for row in rows}
+    new: list[dict[str, Any]] = []
+    heard: list[dict[str, Any]] = []
+    born: list[str] = []
+    came = [(_row(status), retained) for status, retained in states]
+    sessions.note(tx, [row for row, retained in came if row["online"] and not retained], at_ms)
+    for row, retained in came:
+        known = known_of.get((row["gateway"], row["path"]))
+        if known is not None and (retained or not _is_current(row, known)):
+            continue
+        online = row["online"] and not retained
+        if known is None:
+            new.append(row | {"online": online, "seen_ms": None if retained else at_ms})
+        elif online:
+            heard.append(row | {"seen_ms": at_ms})
+        else:  # the will was written when its session began: it tells the end of it and nothing newer
+            of_path = (statuses.c.gateway == row["gateway"]) & (statuses.c.path == row["path"])
+            tx.execute(update(statuses).where(of_path).values(online=False))
+        if online and (known is None or not known["online"] or _session(row) != _session(known)):
+            born.append(row["gateway"])
+    if new:
+        tx.execute(insert(statuses), new)
+    _write(tx, heard)
+    tell_again(tx, born, at_ms)
+
+
+def _write(tx: Connection, rows: Sequence[dict[str, Any]]) -> None:
+    if rows:
+        of_path = (statuses.c.gateway == bindparam("of_gateway")) & (statuses.c.path == bindparam("of_path"))
+        values: dict[str, Any] = {name: bindparam(f"new_{name}") for name in rows[0]}
+        keys = [{"of_gateway": row["gateway"], "of_path": row["path"]} for row in rows]
+        new = [{f"new_{name}": value for name, value in row.items()} for row in rows]
+        tx.execute(
+            update(statuses).where(of_path).values(values), [key | row for key, row in zip(keys, new, strict=True)]
+        )
 
 
 def _row(status: Status) -> dict[str, Any]:

@@ -13,35 +13,55 @@ import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn, Self, TypeVar
+from typing import Any, Self
 
 from tryggport.errors import TryggError
-from tryggport.reception import orders, store
+from tryggport.reception import aside, orders, store
 from tryggport.reception.database import open_database
 from tryggport.reception.keyring import KeyRing, ReceiptKey
 from tryggport.reception.ledger import now_ms
 from tryggport.reception.link import Message
 from tryggport.reception.links import Links, Ticket
+from tryggport.reception.opening import Opened, Opener
+from tryggport.reception.seats import ALONE, Seat
 from tryggport.reception.store import Arrival, Settled
 from tryggport.reception.triage import Identity
 from tryggport.wire import topics
-from tryggport.wire.envelope import MALFORMED, UNKNOWN_GATEWAY, Envelope, EnvelopeError
-from tryggport.wire.event import Event, Unreadable, decode_events
-from tryggport.wire.fields import PayloadError
 from tryggport.wire.order import Result
 from tryggport.wire.receipt import Receipt, receipts
 from tryggport.wire.status import Status
 
-MAX_BATCH = 200  # events in one transaction, TP-BND-018
-EVENTS_PER_ENVELOPE = 40  # no event is shorter than 33 bytes
+MAX_BATCH = 1000  # events in one transaction, TP-BND-018
 OUTBOX_POLL_S = 0.2
+DRAIN_S, QUIET_S, FLUSH_S = 5.0, 0.5, 2.0  # TP-BND-244
 Step = Callable[[str, dict[str, Any]], None]
 Ways = dict[tuple[Identity | None, bytes], set[int]]  # the paths an event came by in one batch
-Own = TypeVar("Own", Status, Result)
 
 
-def _no_step(_name: str, _detail: dict[str, Any]) -> None:
+@dataclass(slots=True)
+class Batch:
+    """Messages that one transaction settles, and what was in them. `ways`: the paths each event came by."""
+
+    messages: list[Message] = field(default_factory=list)
+    arrivals: list[Arrival] = field(default_factory=list)
+    states: list[tuple[Status, bool]] = field(default_factory=list)
+    results: list[Result] = field(default_factory=list)
+    ways: Ways = field(default_factory=lambda: defaultdict(set))
+
+    def add(self, message: Message, opened: Opened) -> None:
+        self.messages.append(message)
+        self.arrivals += opened.arrivals
+        for arrival in opened.arrivals:
+            self.ways[arrival.identity, arrival.item.sha256].add(message.path)
+        if opened.status:
+            self.states.append((opened.status, message.retained))
+        if opened.result:
+            self.results.append(opened.result)
+
+
+def no_step(_name: str, _detail: dict[str, Any]) -> None:
     pass
 
 
@@ -51,11 +71,15 @@ class Reception:
     It serves the broker at `host`:`port` and those of `others`: each is a path by which gateways come. Receipts go back over the
     path that the events came by, what becomes of a case over all of them (TP-WIR-031).
 
+    `seat`: which of several workers it is. Only the one that `leads` stores statuses, tells outcomes and brings orders; without
+    `serves` it fetches what the brokers hold for the seat, and ends its sessions (TP-REC-207).
+
     `run` serves in the calling thread; as a context the reception serves in a thread of its own, connected on entry.
 
     `on_step` is called with a name and what it is about, from the thread of `run`: received (topic, bytes), verified (topic,
-    items), refused (gateway, reason), commit.begin and commit.end (events), receipt.begin and receipt.end (receipt),
-    puback (topic), order (gateway), online and offline (gateway, boot, connect: a status that is not a retained copy).
+    items), refused (gateway, reason), commit.begin, then within the transaction commit.begun and commit.inserted, then commit.end
+    (all: events), receipt.begin and receipt.end (receipt), puback (topic), order (gateway), online and offline (gateway, boot,
+    connect: a status that is not a retained copy).
     """
 
     def __init__(
@@ -64,14 +88,23 @@ class Reception:
         database_url: str,
         host: str,
         port: int,
-        on_step: Step = _no_step,
+        on_step: Step = no_step,
         say: Callable[[str], None] = print,
         others: Sequence[tuple[str, int]] = (),
+        seat: Seat = ALONE,
+        leads: Callable[[], bool] = lambda: True,
+        serves: bool = True,
     ) -> None:
-        self._keys = KeyRing(pki_dir)
+        self._opener = Opener(KeyRing(pki_dir), lambda name, detail: self._on_step(name, detail))
         self._receipt_key = ReceiptKey(pki_dir)
         self._database = open_database(database_url)
-        self._links = Links([(host, port), *others], pki_dir, say)
+        self._seat = seat
+        self._leads = leads
+        self._serves = serves
+        self._drained = False
+        self.left = False  # whether no broker keeps a session of ours, once `run` has returned
+        brokers = [(host, port), *others]
+        self._links = Links(brokers, pki_dir, say, name=seat.name, serves=serves, leads=leads)
         self._on_step = on_step
         self._say = say
         self._stop = threading.Event()
@@ -98,29 +131,56 @@ class Reception:
             raise self._failure
 
     def stop(self) -> None:
-        """Makes `run` return after the batch it is at. May be called from a signal handler or another thread."""
+        """Makes `run` finish what has arrived, and return. May be called from a signal handler or another thread."""
         self._stop.set()
+
+    @property
+    def connected(self) -> bool:
+        """Whether any broker is there."""
+        return self._links.connected
 
     def run(self) -> None:
         """Serves until `stop`. Raises TryggError when the broker does not let us in at first, or the database fails."""
         try:
             self._links.open()
-            self._say("ready")
+            if self._serves:
+                self._say("ready")
             self._ready.set()
             next_poll_s = 0.0
-            while not self._stop.is_set():
+            while self._serves and not self._stop.is_set():
                 first = self._links.take(OUTBOX_POLL_S)
                 if first is not None:
                     self._handle(first)
                 if time.monotonic() >= next_poll_s:
-                    self._tell()
-                    self._order()
+                    if self._leads():
+                        self._tell()
+                        self._order()
+                    else:  # another one tells, and may have told by the time this one leads again
+                        self._links.delivered()
+                        self._telling.clear()
                     self._count_refusals()
                     next_poll_s = time.monotonic() + OUTBOX_POLL_S
-            self._count_refusals()
+            self._drain()
         finally:
-            self._links.close()
+            self.left = self._links.close(end=self._drained)
+            self._opener.close()
             self._database.close()
+
+    def _drain(self) -> None:
+        """Where others go on, nothing new comes from here on; what has come is stored, receipted and acknowledged (TP-REC-206)."""
+        leaves = self._seat.leave() or not self._serves
+        if leaves:
+            self._links.leave()
+        quiet_s = QUIET_S if leaves else 0
+        end_s = time.monotonic() + DRAIN_S
+        while time.monotonic() < end_s:
+            message = self._links.take(quiet_s)
+            if message is None:
+                self._drained = True
+                break
+            self._handle(message)
+        self._count_refusals()
+        self._links.flush(FLUSH_S)
 
     def _run_in_thread(self) -> None:
         try:
@@ -131,62 +191,37 @@ class Reception:
             self._ready.set()
 
     def _handle(self, first: Message) -> None:
-        """One batch: what has arrived by now, at most MAX_BATCH events."""
-        messages: list[Message] = []
-        arrivals: list[Arrival] = []
-        states: list[tuple[Status, bool]] = []
-        ways: Ways = defaultdict(set)
-        results: list[Result] = []
-        message: Message | None = first
-        while message is not None:
+        """What has arrived by now: verified together, committed in transactions of at most MAX_BATCH events."""
+        messages = [first]
+        while len(messages) < MAX_BATCH and (message := self._links.take(0)) is not None:
             messages.append(message)
-            came = len(arrivals)
-            self._open(message, arrivals, states, results)
-            for arrival in arrivals[came:]:
-                ways[arrival.identity, arrival.item.sha256].add(message.path)
-            room = len(arrivals) <= MAX_BATCH - EVENTS_PER_ENVELOPE and len(messages) < MAX_BATCH
-            message = self._links.take(0) if room else None
-        if arrivals or states:
+        batch = Batch()
+        for message, opened in zip(messages, self._opener.open(messages), strict=True):
+            if batch.arrivals and len(batch.arrivals) + len(opened.arrivals) > MAX_BATCH:
+                self._settle(batch)
+                batch = Batch()
+            batch.add(message, opened)
+            if opened.refused:
+                self._refused[opened.gateway, opened.refused] += 1
+        self._settle(batch)
+
+    def _settle(self, batch: Batch) -> None:
+        """Commits, then receipts, then acknowledges; a refused message leaves no other trace than its count."""
+        if batch.arrivals or batch.states:
             at_ms = now_ms()
-            self._on_step("commit.begin", {"events": len(arrivals)})
-            settled = store.commit(self._database, arrivals, states, at_ms)
-            self._on_step("commit.end", {"events": len(arrivals)})
-            self._receipt(settled, ways, at_ms)
-        if results:
-            orders.keep_results(self._database, results, now_ms())
-        for status, retained in states:
+            self._on_step("commit.begin", {"events": len(batch.arrivals)})
+            settled = aside.commit(self._database, batch.arrivals, batch.states, at_ms, self._on_step, self._say)
+            self._on_step("commit.end", {"events": len(batch.arrivals)})
+            self._receipt(settled, batch.ways, at_ms)
+        if batch.results:
+            aside.keep_results(self._database, batch.results, now_ms(), self._say)
+        for status, retained in batch.states:
             if not retained:
                 detail = {"gateway": status.gateway, "boot": status.boot, "connect": status.connect}
                 self._on_step("online" if status.online else "offline", detail)
-        for message in messages:
-            self._links.acknowledge(message)
+        self._links.acknowledge(batch.messages)
+        for message in batch.messages:
             self._on_step("puback", {"topic": message.topic})
-
-    def _open(
-        self, message: Message, arrivals: list[Arrival], states: list[tuple[Status, bool]], results: list[Result]
-    ) -> None:
-        """Verifies one envelope and takes out what is in it; a refused one is counted and leaves no other trace."""
-        self._on_step("received", {"topic": message.topic, "bytes": len(message.payload)})
-        gateway = ""
-        try:
-            gateway, leaf = topics.split(message.topic) or _unknown()
-            envelope = Envelope.from_bytes(message.payload)
-            envelope.verify(self._keys.key(gateway, envelope.kid), message.topic)
-            items: list[Event | Unreadable] | list[Status] | list[Result]
-            if leaf == topics.STATUS:
-                items = [_own(Status.from_bytes, gateway, envelope.payload)]
-                states.append((items[0], message.retained))
-            elif leaf == topics.RESULT:
-                items = [_own(Result.from_bytes, gateway, envelope.payload)]
-                results += items
-            else:
-                items = decode_events(envelope.payload, gateway)
-                arrivals += [Arrival(gateway, leaf == topics.ALARM, item) for item in items]
-        except EnvelopeError as e:
-            self._refused["" if e.reason == UNKNOWN_GATEWAY else gateway, e.reason] += 1
-            self._on_step("refused", {"gateway": gateway, "reason": e.reason})
-        else:
-            self._on_step("verified", {"topic": message.topic, "items": items})
 
     def _count_refusals(self) -> None:
         if self._refused:
@@ -237,18 +272,3 @@ class Reception:
         tickets = [self._links.publish(path, topic, sealed) for path in paths]
         self._on_step("receipt.end", {"receipt": receipt})
         return tickets
-
-
-def _unknown() -> NoReturn:
-    raise EnvelopeError(UNKNOWN_GATEWAY)
-
-
-def _own(read: Callable[[bytes], Own], gateway: str, payload: bytes) -> Own:
-    """A status or result that cannot be read is refused: unlike an event it comes again by itself."""
-    try:
-        found = read(payload)
-    except PayloadError:
-        raise EnvelopeError(MALFORMED) from None
-    if found.gateway != gateway:
-        raise EnvelopeError(MALFORMED)
-    return found

@@ -6,7 +6,7 @@ began, or when its uptime runs backwards: two copies of one box boot into the sa
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, delete, func, insert, select, update
@@ -18,19 +18,30 @@ KEEP_MS = 7 * 24 * 3600 * 1000
 SLACK_MS = 2000  # what a broker's queue may shuffle between two connections
 
 
-def note(tx: Connection, row: Mapping[str, Any], at_ms: int) -> None:
-    """A status that is not a retained copy has come; `row` holds its columns."""
-    this = [column == row[column.name] for column in KEY]
-    known = tx.execute(select(sessions).where(*this)).first()
-    if known is None:
-        values = {column.name: row[column.name] for column in KEY}
-        values |= {"first_ms": at_ms, "seen_ms": at_ms, "uptime_ms": row["uptime_ms"], "returns": 0}
-        tx.execute(insert(sessions).values(values))
+def note(tx: Connection, rows: Sequence[Mapping[str, Any]], at_ms: int) -> None:
+    """Statuses that are no retained copies have come, one a gateway; each row holds its columns."""
+    if not rows:
         return
-    values = {"seen_ms": at_ms, "uptime_ms": row["uptime_ms"]}
-    if row["uptime_ms"] < known.uptime_ms or _later(tx, row, at_ms) > known.first_ms:
-        values |= {"returns": known.returns + 1, "returned_ms": at_ms}
-    tx.execute(update(sessions).where(*this).values(values))
+    of_these = sessions.c.gateway.in_({row["gateway"] for row in rows})
+    known_of: dict[tuple[str, int], list[Any]] = {}
+    for found in tx.execute(select(sessions).where(of_these)):
+        known_of.setdefault((found.gateway, found.path), []).append(found)
+    new = []
+    for row in rows:
+        same_path = known_of.get((row["gateway"], row["path"]), [])
+        key = tuple(row[column.name] for column in KEY)
+        known = next((found for found in same_path if tuple(found[: len(KEY)]) == key), None)
+        if known is None:
+            values = dict(zip((column.name for column in KEY), key, strict=True))
+            values |= {"first_ms": at_ms, "seen_ms": at_ms, "uptime_ms": row["uptime_ms"], "returns": 0}
+            new.append(values)
+            continue
+        values = {"seen_ms": at_ms, "uptime_ms": row["uptime_ms"]}
+        if row["uptime_ms"] < known.uptime_ms or _later(same_path, at_ms) > known.first_ms:
+            values |= {"returns": known.returns + 1, "returned_ms": at_ms}
+        tx.execute(update(sessions).where(*(column == row[column.name] for column in KEY)).values(values))
+    if new:
+        tx.execute(insert(sessions), new)
 
 
 def returns_by_gateway(tx: Connection, since_ms: int) -> dict[str, int]:
@@ -44,8 +55,6 @@ def forget_old(tx: Connection, at_ms: int) -> None:
     tx.execute(delete(sessions).where(sessions.c.seen_ms < at_ms - KEEP_MS))
 
 
-def _later(tx: Connection, row: Mapping[str, Any], at_ms: int) -> int:
+def _later(same_path: Sequence[Any], at_ms: int) -> int:
     """When the newest session of the gateway and path began, but for what may only have been overtaken on the way."""
-    same_path = (sessions.c.gateway == row["gateway"]) & (sessions.c.path == row["path"])
-    began = select(func.max(sessions.c.first_ms)).where(same_path, sessions.c.first_ms <= at_ms - SLACK_MS)
-    return tx.execute(began).scalar() or 0
+    return max((found.first_ms for found in same_path if found.first_ms <= at_ms - SLACK_MS), default=0)

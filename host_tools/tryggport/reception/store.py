@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from tryggport.reception import conditions, dating
+from tryggport.reception import conditions, dating, turns
 from tryggport.reception.database import Database
 from tryggport.reception.installations import Placed, is_revoked, placed
-from tryggport.reception.presence import keep_status
+from tryggport.reception.presence import keep_statuses
 from tryggport.reception.schema import conflicts, deliveries, events, outbox, refusals, unreadable
 from tryggport.reception.triage import Fresh, Identity, assign_cases, by_epoch
 from tryggport.wire import kinds
@@ -57,24 +57,37 @@ class Told:
 
 
 def commit(
-    database: Database, arrivals: Sequence[Arrival], states: Sequence[tuple[Status, bool]], at_ms: int
-) -> list[Settled]:
-    """Stores a batch; it is durable on return. `states`: each status, and whether it was the retained copy."""
-    with database.write() as tx:
-        settled = _store(tx, arrivals, at_ms)
-        for status, retained in states:
-            keep_status(tx, status, retained, at_ms)
+    database: Database, arrivals: Sequence[Arrival], states: Sequence[tuple[Status, bool]], at_ms: int,
+    on_step: Callable[[str, dict[str, Any]], None] = lambda name, detail: None,
+) -> list[Settled]:  # fmt: skip
+    """Stores a batch, as a rule in one transaction; it is durable on return. `states`: each status, and whether it was the retained copy.
+
+    `on_step` hears commit.begun (in the transaction) and commit.inserted (all but committed), with the number of events.
+    """
+    settled: list[Settled] = []
+    known = {arrival.gateway for arrival in arrivals} | {status.gateway for status, _ in states}
+    for gateways in turns.shares(known, locked=database.is_postgresql):
+        these = [arrival for arrival in arrivals if arrival.gateway in gateways]
+        with database.write() as tx:
+            turns.wait(tx, gateways)
+            on_step("commit.begun", {"events": len(these)})
+            found = _store(tx, these, at_ms)
+            keep_statuses(tx, [state for state in states if state[0].gateway in gateways], at_ms)
+            on_step("commit.inserted", {"events": len(these)})
+        settled += found
     return settled
 
 
 def count_refusals(database: Database, counts: Counter[tuple[str, str]], at_ms: int) -> None:
     """Adds to the refusals by (gateway, reason)."""
     with database.write() as tx:
-        for (gateway, reason), count in counts.items():
-            row = (refusals.c.gateway == gateway) & (refusals.c.reason == reason)
-            changed = update(refusals).where(row).values(count=refusals.c.count + count, last_ms=at_ms)
-            if not tx.execute(changed).rowcount:
-                tx.execute(insert(refusals).values(gateway=gateway, reason=reason, count=count, last_ms=at_ms))
+        upsert = postgresql.insert(refusals) if tx.dialect.name == "postgresql" else sqlite.insert(refusals)
+        changed = {"count": refusals.c.count + upsert.excluded.count, "last_ms": upsert.excluded.last_ms}
+        rows = [
+            {"gateway": gateway, "reason": reason, "count": count, "last_ms": at_ms}
+            for (gateway, reason), count in sorted(counts.items())
+        ]
+        tx.execute(upsert.on_conflict_do_update(index_elements=refusals.primary_key.columns, set_=changed), rows)
 
 
 def to_tell(database: Database, known: Iterable[int]) -> list[Told]:
@@ -130,7 +143,7 @@ def _store(tx: Connection, arrivals: Sequence[Arrival], at_ms: int) -> list[Sett
             outcomes[identity, sha256] = kinds.OUTCOME_DUPLICATE
         else:
             outcomes[identity, sha256] = kinds.OUTCOME_STORED if _event(arrival) else kinds.OUTCOME_RAW
-            fresh.append(Fresh(events, rows[identity], _is_alarm(arrival), _event(arrival)))
+            fresh.append(Fresh(events, rows[identity], is_alarm(arrival), _event(arrival)))
     assign_cases(tx, fresh, homes, at_ms)
     conditions.note(tx, [f.event for f in fresh if f.table is events and f.event is not None], at_ms)
     for table in (conflicts, unreadable):
@@ -169,7 +182,7 @@ def _event(arrival: Arrival) -> Event | None:
 def _event_row(arrival: Arrival, identity: Identity, homes: Mapping[str, Placed], at_ms: int) -> dict[str, Any]:
     event = _event(arrival)
     return _identified(arrival, identity, homes, at_ms) | {
-        "alarm": _is_alarm(arrival),
+        "alarm": is_alarm(arrival),
         "kind": event and event.kind,
         "state": event and event.state,
         "ref": event and event.ref,
@@ -180,7 +193,7 @@ def _event_row(arrival: Arrival, identity: Identity, homes: Mapping[str, Placed]
 def _keep_conflict(tx: Connection, fresh: list[Fresh], arrival: Arrival, row: dict[str, Any]) -> None:
     same = [conflicts.c[name] == row[name] for name in ("gateway", "epoch", "seq", "sha256")]
     if not tx.execute(select(conflicts.c.id).where(*same)).first():
-        fresh.append(Fresh(conflicts, row, _is_alarm(arrival), _event(arrival)))
+        fresh.append(Fresh(conflicts, row, is_alarm(arrival), _event(arrival)))
 
 
 def _keep_unreadable(
@@ -192,8 +205,7 @@ def _keep_unreadable(
         if f.table is unreadable and (f.row["gateway"], f.row["sha256"]) == (arrival.gateway, sha256):
             f.row["copies"] += 1
             return
-    same = (unreadable.c.gateway == arrival.gateway) & (unreadable.c.sha256 == sha256)
-    if tx.execute(update(unreadable).where(same).values(copies=unreadable.c.copies + 1)).rowcount:
+    if count_copy(tx, arrival):
         return
     row = {
         "gateway": arrival.gateway,
@@ -207,6 +219,12 @@ def _keep_unreadable(
         "municipality_id": _owner(arrival, homes),
     }
     fresh.append(Fresh(unreadable, row, arrival.alarm, None))
+
+
+def count_copy(tx: Connection, arrival: Arrival) -> bool:
+    """Whether these bytes are among the unreadable ones already; then they came once more."""
+    same = (unreadable.c.gateway == arrival.gateway) & (unreadable.c.sha256 == arrival.item.sha256)
+    return bool(tx.execute(update(unreadable).where(same).values(copies=unreadable.c.copies + 1)).rowcount)
 
 
 def _identified(arrival: Arrival, identity: Identity, homes: Mapping[str, Placed], at_ms: int) -> dict[str, Any]:
@@ -229,7 +247,7 @@ def _owner(arrival: Arrival, homes: Mapping[str, Placed]) -> int | None:
     return where.municipality_id if where else None
 
 
-def _is_alarm(arrival: Arrival) -> bool:
+def is_alarm(arrival: Arrival) -> bool:
     """By its topic, or by its kind should it have come on the wrong one: what may be an alarm is treated as one."""
     event = _event(arrival)
     return arrival.alarm or (event is not None and event.kind in kinds.KINDS and kinds.KINDS[event.kind].alarm)

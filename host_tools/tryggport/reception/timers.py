@@ -1,4 +1,4 @@
-"""What the reception does by the clock, in threads beside the one that receives: grace, escalation, supervision, canary."""
+"""What the reception does by the clock, in threads beside the one that receives: grace, escalation, supervision, recovery, canary."""
 
 from __future__ import annotations
 
@@ -12,10 +12,13 @@ from tryggport.errors import TryggError
 from tryggport.reception import vital
 from tryggport.reception.canary import EVERY_S, Canary, Pulse
 from tryggport.reception.channels import Channel, Console, Webhook
-from tryggport.reception.database import Database, open_database
+from tryggport.reception.database import Database
 from tryggport.reception.escalation import Escalation, Step
 from tryggport.reception.handover import Bridge
+from tryggport.reception.keyring import ReceiptKey
+from tryggport.reception.lease import NotLeadingError
 from tryggport.reception.ledger import now_ms
+from tryggport.reception.recovery import Recovery
 from tryggport.reception.scaip_step import ScaipStep
 from tryggport.reception.supervision import Supervisor
 from tryggport.scaip.channel import ScaipChannel
@@ -31,14 +34,17 @@ class Timers:
 
     def __init__(
         self, database: Database, supervisor: Supervisor, escalation: Escalation, canary: Canary | None = None, bridge: Bridge | None = None, *,
-        say: Callable[[str], None] = print, beat_s: float = BEAT_S, look_s: float = LOOK_S, canary_s: float = EVERY_S,
+        recovery: Recovery | None = None, say: Callable[[str], None] = print, beat_s: float = BEAT_S, look_s: float = LOOK_S,
+        canary_s: float = EVERY_S, leads: Callable[[], bool] = lambda: True,
     ) -> None:  # fmt: skip
         self._database = database
         self._supervisor = supervisor
         self._escalation = escalation
+        self._recovery = recovery
         self._say = say
         self._beat_s = beat_s
         self._look_s = look_s
+        self._leads = leads
         self._stop = threading.Event()
         self._threads = [threading.Thread(target=self._run, name="timers", daemon=True)]
         if canary is not None:
@@ -50,13 +56,18 @@ class Timers:
 
     @classmethod
     def of(
-        cls, pki_dir: Path, database_url: str, host: str, port: int, *, pulses: Sequence[Pulse] = (),
+        cls, pki_dir: Path, database: Database, host: str, port: int, *, pulses: Sequence[Pulse] = (),
         cafile: Path | None = None, scaip: ScaipChannel | None = None, say: Callable[[str], None] = print,
+        leads: Callable[[], bool] = lambda: True,
     ) -> Self:  # fmt: skip
-        """As a reception runs them. Without keys for the canary there is none, and `say` tells what to do about it."""
-        database = open_database(database_url)
+        """As a reception runs them. Without keys for the canary there is none, and `say` tells what to do about it.
+
+        `leads`: asked before each act; `database` asks by itself, in every transaction (lease.py).
+        """
 
         def channel_of(step: Step) -> Channel:
+            if not leads():
+                raise NotLeadingError
             if step.kind == "webhook":
                 return Webhook(step.target, Path(step.secret_file or ""), cafile)
             if step.kind == "scaip" and scaip is not None:
@@ -72,7 +83,10 @@ class Timers:
             say(f"no test alarms of its own: {e.message} {_CANARY_HINT}")
         bridge = Bridge(database, scaip, say=say) if scaip is not None else None
         escalation = Escalation(database, channel_of, now_ms)
-        return cls(database, Supervisor(database, now_ms), escalation, canary, bridge, say=say)
+        recovery = Recovery(database, ReceiptKey(pki_dir), now_ms)
+        return cls(
+            database, Supervisor(database, now_ms), escalation, canary, bridge, recovery=recovery, say=say, leads=leads
+        )
 
     def __enter__(self) -> Self:
         for thread in self._threads:
@@ -92,11 +106,15 @@ class Timers:
             well &= self._works(self._supervisor.promote) & self._works(self._escalation.tick)
             if time.monotonic() >= next_look_s:
                 well &= self._works(self._supervisor.tick)
+                if self._recovery is not None:
+                    well &= self._works(self._recovery.tick)
                 if well:
                     self._works(self._note)
                 next_look_s, well = time.monotonic() + self._look_s, True
 
     def _works(self, part: Callable[[], object]) -> bool:
+        if not self._leads():
+            return False
         try:
             part()
         except TryggError as e:

@@ -118,7 +118,10 @@ def _open_or_join(tx: Connection, raising: Sequence[Fresh], homes: Mapping[str, 
 
 def _open_cases(tx: Connection, keys: Collection[tuple[str, bool]]) -> dict[tuple[str, bool], Any]:
     is_open = cases.c.home_key.in_({home_key for home_key, _ in keys}) & (cases.c.status != CLOSED)
-    return {(row.home_key, row.test): row for row in tx.execute(select(cases).where(is_open))}
+    query = (
+        select(cases).where(is_open).order_by(cases.c.id).with_for_update(key_share=True)
+    )  # nobody closes it meanwhile
+    return {(row.home_key, row.test): row for row in tx.execute(query)}
 
 
 def _open(tx: Connection, rows: list[dict[str, Any]]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Table, exists, func, select, true
 
 from tryggport.errors import TryggError
-from tryggport.reception import dating, grace
+from tryggport.reception import dating, grace, lease, ledger
 from tryggport.reception.cases import kind_name
 from tryggport.reception.escalation import steps_of
 from tryggport.reception.installations import CANARY
@@ -33,6 +33,7 @@ from tryggport.reception.schema import (
     vitals,
     work,
 )  # fmt: skip
+from tryggport.reception.seats import seats
 from tryggport.reception.tenants import Scope
 from tryggport.wire import kinds
 from tryggport.wire.event import Event
@@ -72,12 +73,18 @@ def changes(scope: Scope, after: int = 0, limit: int = 100) -> list[Row]:
     is_held = exists().where(cases.c.id == audit.c.case_id, ~grace.presented(now_ms()))
     query = select(audit).where(scope.of(audit), audit.c.id > after, ~is_held).order_by(audit.c.id).limit(limit)
     with scope.read() as tx:
+        found = _rows(tx.execute(query))
+        if not found or ledger.is_whole(tx, after, found[-1]["id"]):
+            return found
+    with scope.read() as tx:
+        ledger.settle(tx)
         return _rows(tx.execute(query))
 
 
 def newest_change(scope: Scope) -> int:
     """Where a stream that is to show only what is new begins."""
     with scope.read() as tx:
+        ledger.settle(tx)
         return int(tx.execute(select(func.coalesce(func.max(audit.c.id), 0)).where(scope.of(audit))).scalar_one())
 
 
@@ -131,6 +138,14 @@ def overview(scope: Scope) -> Row:
         state["epoch"] = state["epoch"].hex()
         state["quality"] = kinds.QUALITIES[state["quality"]]
     return {"counts": counts, "gateways": states, **report}
+
+
+def workers(scope: Scope) -> Row:
+    """Who leads and who works, for the centre: `leader` is None for a moment after one has died; on SQLite `seats` is empty."""
+    if scope.municipality_id is not None:
+        return {"leader": None, "seats": []}
+    with scope.read() as tx:
+        return {"leader": lease.leader(tx), "seats": _rows(tx.execute(select(seats).order_by(seats.c.number)))}
 
 
 def vital_signs(scope: Scope) -> Row:

@@ -93,7 +93,7 @@ class Gateway:
     def connected(self, host: str, port: int) -> Iterator[Gateway]:
         """Connected and subscribed to our receipts; the session is kept. Raises TryggError when the broker refuses."""
         client = paho.Client(CallbackAPIVersion.VERSION2, client_id=self.id, protocol=paho.MQTTv5)
-        client.tls_set_context(self._tls())
+        client.tls_set_context(self.tls())
         client.on_message = self._on_message
         client.on_publish = self._on_publish
         client.on_socket_open = _send_at_once
@@ -148,7 +148,14 @@ class Gateway:
         except queue.Empty:
             raise TryggError(f"No receipt for {self.id} came within {timeout_s} s.") from None
 
-    def _tls(self) -> ssl.SSLContext:
+    def check(self, sealed: bytes) -> Receipt:
+        """The receipt in an envelope for our receipt topic. Raises EnvelopeError, PayloadError."""
+        envelope = Envelope.from_bytes(sealed)
+        envelope.verify(self._receipt_key, topics.topic(self.id, topics.RECEIPT))
+        return Receipt.from_bytes(envelope.payload)
+
+    def tls(self) -> ssl.SSLContext:
+        """Mutual TLS with our certificate."""
         context = ssl.create_default_context(cafile=str(self.pki_dir / f"{files.ROOT}.pem"))
         certificate = x509.load_der_x509_certificate(self.certificates.tls_der).public_bytes(Encoding.PEM)
         with tempfile.TemporaryDirectory() as folder:  # ssl takes a key only from a file
@@ -159,9 +166,7 @@ class Gateway:
 
     def _on_message(self, _c: Any, _u: Any, message: paho.MQTTMessage) -> None:
         try:
-            envelope = Envelope.from_bytes(bytes(message.payload))
-            envelope.verify(self._receipt_key, message.topic)
-            self.receipts.put(Receipt.from_bytes(envelope.payload))
+            self.receipts.put(self.check(bytes(message.payload)))
         except (EnvelopeError, PayloadError):
             self.bad_receipts += 1
 

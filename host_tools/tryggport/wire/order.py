@@ -8,8 +8,8 @@ from typing import Any
 from tryggport.wire import cbor, fields
 from tryggport.wire.fields import refuse
 
-COMMAND, CONFIGURATION, TRUST = 0, 1, 2
-KINDS = {COMMAND: "command", CONFIGURATION: "configuration", TRUST: "trust list"}
+COMMAND, CONFIGURATION, TRUST, REQUEST = 0, 1, 2, 3
+KINDS = {COMMAND: "command", CONFIGURATION: "configuration", TRUST: "trust list", REQUEST: "request"}
 RESEND, RESTART, TEST_ALARM, FACTORY_RESET = 1, 2, 3, 4
 COMMANDS = {RESEND: "resend", RESTART: "restart", TEST_ALARM: "test alarm", FACTORY_RESET: "factory reset"}
 DONE, BUSY = 0, 9
