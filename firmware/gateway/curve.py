@@ -36,8 +36,6 @@ _Z = const(4)
 _U = const(5)
 _W = const(7)
 _REGISTERS = const(12)
-_KEY_REGISTERS = const(44)  # with four for each point of a key's comb
-_free = {}  # number of registers: file
 
 # d = a b          "\x00 d a b"
 # d = x a + y b    (16 (x + 8) + y + 8) d a b
@@ -113,11 +111,6 @@ def is_on(x, y):
     return x < P and y < P and not (y * y - (x * x - 3) * x - B) % P
 
 
-def _registers(count):
-    """A file of so many registers: the one that is free, since a full heap may have no room for another."""
-    return _free.pop(count, None) or field.registers(count)
-
-
 def _load(file, register, x, y):
     data = ((x << 260) % P).to_bytes(32, "little") + ((y << 260) % P).to_bytes(32, "little")
     field.load(file, register, data, 0)
@@ -156,19 +149,21 @@ def _columns(file, g_bits, q_bits, q_table):
             programs = _ADD
         if not column % _SLICE_COLUMNS:
             yield
+    file = q_table = None  # see key_table_steps
 
 
 def product_steps(g, q=0, q_table=None):
     """Generator that returns X, Y, Z of g G, or of g G + q Q with the `key_table_steps` of Q. Z is 0 at infinity."""
-    file = _registers(_REGISTERS)
+    file = field.registers(_REGISTERS)
     for attempt in range(_ATTEMPTS):
         _load(file, _W, 1, 0)
         g_bits = _digits(g, attempt, _G_TEETH * _G_COLUMNS)
         yield from _columns(file, g_bits, _digits(q, attempt, _Q_TEETH * _Q_COLUMNS), q_table)
         if field.value(file, _Z):
             break
-    _free[_REGISTERS] = file
-    return [field.value(file, register) for register in (_X, _X + 1, _Z)]
+    x, y, z = field.value(file, _X), field.value(file, _X + 1), field.value(file, _Z)
+    file = q_table = None
+    return x, y, z
 
 
 def key_table_steps(x, y):
@@ -177,7 +172,7 @@ def key_table_steps(x, y):
     Entry e is 2**195 Q + the sum over j = 0..2 of 2**(65 j) Q, minus where bit j of e is 0.
     """
     size = field.SIZE
-    file = _registers(_KEY_REGISTERS)
+    file = field.registers(_REGISTERS + 4 * _Q_POINTS)
     _load(file, _U, x, y)
     _load(file, _W, 1, 0)
     field.execute(file, _SET[0])
@@ -199,7 +194,7 @@ def key_table_steps(x, y):
         _keep(file, entry)
         yield
     table = yield from _normalize(file)
-    _free[_KEY_REGISTERS] = file
+    file = powers = None  # a finished generator may lie about for a while, by a stale slot of some stack
     return table
 
 
@@ -231,4 +226,5 @@ def _normalize(file):
         rest = (0, _W, _W, x + 2, 0, 9, 8, 8, 0, _U, x, 9, 0, 9, 8, 9, 0, _U + 1, x + 1, 9, 255)
         field.execute(file, bytes(last + rest))
         table[e] = file[_U * size : _W * size]
+    file = None
     return table

@@ -5,6 +5,7 @@ module that is there for its moment only, and the work waits until the uplink ha
 """
 
 import asyncio
+import gc
 
 from micropython import const
 
@@ -76,6 +77,7 @@ async def _verified(app, envelope):
         from gateway import authentic
 
         app.uplink.guest = None
+        gc.collect()  # a key's comb needs room in one piece
         try:
             found.append(await authentic.verified(app.config.gateway, envelope, app.uplink.work_off))
         except Exception as e:

@@ -133,7 +133,7 @@ def is_public(public65):
     return _point(public65) is not None
 
 
-def table_steps(public65):
+def _table_steps(public65):
     """Generator that returns the comb of a public key, the kept one if it is the last again; None when it is no point of the curve."""
     if _kept[0] != public65:
         point = _point(public65)
@@ -153,7 +153,7 @@ def verify_steps(public65, digest32, sig64):
     s = _integer(sig64[32:])
     if not (0 < r < N and 0 < s < N):
         return False
-    table = yield from table_steps(public65)
+    table = yield from _table_steps(public65)
     if table is None:
         return False
     w = curve.inverse(s, N)

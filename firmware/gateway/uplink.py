@@ -13,7 +13,7 @@ import time
 
 from micropython import const
 
-from gateway import cbor, cose, p256
+from gateway import cbor, cose
 from gateway.bounds import AGAIN_MS, ALARM_PAUSE_MS, EVENT_PAUSE_MS
 from gateway.kinds import (
     KINDS,
@@ -284,9 +284,6 @@ class Uplink:
     async def run_receipts(self, alive):
         """Verifies and applies receipts for ever."""
         aad = (self._base + "receipt").encode()
-        # Before there is anything to send, since it takes the most room of all.
-        for public65 in self._keys.values():
-            await self.work_off(p256.table_steps(public65))
         while True:
             alive()
             await self._receipt_came.wait()
