@@ -75,12 +75,14 @@ class TwoPaths:
         self.chain.board.power_on()
         assert self.chain.timeline.wait("gateway", "connected", since=since, timeout_s=30), self.chain.board.console()
 
-    def wait_reception(self, timeout_s: float = 20) -> bool:
-        """Whether the reception is connected to both brokers in time."""
+    def wait_reception(self, timeout_s: float = 20, brokers: int = 2) -> bool:
+        """Whether the reception is connected to so many brokers in time."""
         deadline = time.monotonic() + timeout_s
         reception = self.chain._reception
         assert reception is not None
-        while len([link for link in reception._links._links if link.connected]) < 2 and time.monotonic() < deadline:
+        while (
+            len([link for link in reception._links._links if link.connected]) < brokers and time.monotonic() < deadline
+        ):
             time.sleep(0.05)
         return time.monotonic() < deadline
 

@@ -231,8 +231,10 @@ def test_the_walk_from_a_cold_clock_a_dead_primary_and_a_backlog_to_a_person_who
             link.write("/main.py", main)
         board.power_cut()
         walk.start_second()
+        assert walk.wait_reception(brokers=1)
         switched_on = now_ms()
-        board.feed(movement.fall()[2 * movement.RATE_HZ :], movement.RATE_HZ)  # soon: a thousand events are quickly sent
+        soon = movement.fall()[2 * movement.RATE_HZ :]  # a thousand events are quickly sent
+        board.feed(soon, movement.RATE_HZ)
         board.power_on()
         assert chain.timeline.wait("gateway", "connected", since=switched_on)
         edge = chain.timeline.wait("gateway", "edge", since=switched_on, timeout_s=30)
