@@ -28,7 +28,8 @@ from gateway.kinds import (
 from gateway.trace import step
 
 _BATCH_BYTES = const(1214)  # payload of a full envelope (TP-COS-002)
-_LEAST_BYTES = const(16)
+_LEAST_BYTES = const(150)
+_MAX_HUNGRY = const(60)
 _STARVED_MS = const(500)
 _MAX_IN_FLIGHT = const(64)  # TP-BND-013
 _MAX_ENVELOPES = const(3)  # TP-BND-012
@@ -64,6 +65,7 @@ class Uplink:
         self.awaited = None  # seq of the event that tests the path
         self._envelopes = 0
         self._room = _BATCH_BYTES  # less while the heap has no room for a full envelope
+        self._hungry = 0  # how often in a row it had none at all
         self._hold_until = None  # retry_later: ticks_ms before which no backlog is sent
         self._wake = asyncio.Event()
         self._receipts = []
@@ -234,6 +236,7 @@ class Uplink:
                 urgent,
             )
             self._room = min(2 * self._room, _BATCH_BYTES)
+            self._hungry = 0
         except (OSError, MemoryError) as e:  # the queue is full, the connection went, no room to sign: pending again
             self._envelopes -= 1
             for seq in seqs:
@@ -242,11 +245,12 @@ class Uplink:
                 raise
 
     def _starved(self):
-        """The heap had no room: less at a time from now on. Raises MemoryError where that does not help, and the watchdog makes a
-        fresh heap."""
-        if self._room < _LEAST_BYTES:
+        """The heap had no room: less at a time from now on. Raises MemoryError where that does not help for half a minute, and the
+        watchdog makes a fresh heap."""
+        self._hungry += 1
+        if self._hungry > _MAX_HUNGRY:
             raise MemoryError
-        self._room >>= 1
+        self._room = max(self._room >> 1, _LEAST_BYTES)
         gc.collect()
 
     def _done(self, message, seqs, alarm):

@@ -94,7 +94,7 @@ def test_half_open_a_silent_link_is_found_without_an_alarm(site: TwoPaths) -> No
 def test_TP_WIR_034_nobody_subscribed_moves_the_alarm_at_once_and_the_absence_of_the_code_proves_nothing(
     site: TwoPaths,
 ) -> None:
-    filters = [topics.topic("+", leaf) for leaf in topics.UP]
+    filters = [topics.subscription(leaf) for leaf in topics.UP]
     reception = site.chain._reception
     assert reception is not None
     client = reception._links._links[0]._client
