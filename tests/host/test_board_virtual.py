@@ -240,6 +240,19 @@ def test_a_crash_of_the_interpreter_is_a_reset(board: VirtualBoard) -> None:
     board.wait_for(lambda b: kinds(b).count("crash") == before + 1 and b.booted)
 
 
+def test_ctrl_c_leaves_the_heap_usable(board: VirtualBoard) -> None:
+    for _ in range(10):
+        leave_running(board, "import gc, time\nwhile True:\n for _ in range(99): gc.collect()\n time.sleep_ms(0)")
+        with port(board) as run:
+            assert run("print(len(bytes(500)))").strip() == "500"
+
+
+def test_ctrl_c_ends_a_loop_that_never_sleeps(board: VirtualBoard) -> None:
+    leave_running(board, "while True: pass")
+    with port(board) as run:
+        assert run("print('free')").strip() == "free"
+
+
 def test_a_long_output_without_a_reader_does_not_stop_the_board(board: VirtualBoard) -> None:
     start_main(board, "for i in range(3000): print('x' * 100)\nprint('end of output')")
     board.wait_for(lambda b: (text := b.console()).endswith(">>> ") and "end of output" in text)

@@ -16,6 +16,8 @@ _DATA = const(2)
 _ERROR = const(3)
 _EVENT = const(4)
 _SHORTEST_DATA = const(17)
+_INTERRUPT = const(24)
+_KEYBOARD = const(255)
 
 wire = open(3, "r+b")  # noqa: SIM115
 handlers = {}
@@ -94,3 +96,12 @@ def _dispatch():
                     sys.print_exception(e)
     finally:
         _dispatching = False
+
+
+def _interrupt(_):
+    """Ctrl-C was typed, and is not too late: the host would have sent a signal, or has seen the prompt."""
+    if call(_INTERRUPT):
+        raise KeyboardInterrupt
+
+
+handlers[_KEYBOARD] = _interrupt

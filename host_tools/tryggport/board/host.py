@@ -20,7 +20,7 @@ from tryggport.board.clock import Clock, sweep
 from tryggport.board.cuts import Cut, Step, Tear
 from tryggport.board.flash import Flash
 from tryggport.board.forwarder import Network
-from tryggport.board.hub import Hub, Later, Request, Result
+from tryggport.board.hub import KEYBOARD, Hub, Later, Request, Result
 from tryggport.board.lis3dh import Lis3dh, Motion
 from tryggport.board.nor import PowerCut
 from tryggport.board.nvs import Nvs
@@ -74,7 +74,7 @@ class BoardHost:
         self.motion = Motion()
         self.sensor = Lis3dh(self.motion, time.monotonic, self._int1)
         self.network = Network(options.hosts, options.halfopen_s)
-        self.terminal = Terminal(folder / "console.log", self._child_ended)
+        self.terminal = Terminal(folder / "console.log", self._child_ended, self._ask_interrupt)
         self.child: children.Child | None = None
         self.cut: Cut | None = None
         self.cut_happened: dict[str, Any] | None = None
@@ -269,6 +269,10 @@ class BoardHost:
     def _interrupt(self, number: int, level: int) -> None:
         if self._hub:
             self._hub.event(number, level)
+
+    def _ask_interrupt(self) -> None:
+        if self._hub:
+            self._hub.event(KEYBOARD, 0)
 
     def _pin_changed(self, name: str, value: Value) -> None:
         self.note("pin", pin=name, value=value)

@@ -17,6 +17,7 @@ _REQUEST = struct.Struct("<BBHIII")
 _REPLY = struct.Struct("<BBHi")
 _OK, _DATA, _ERROR, _EVENT = 1, 2, 3, 4
 _LARGEST = 1 << 17
+KEYBOARD = 255  # the number of an event that is no pin: Ctrl-C was typed
 
 Result = int | bytes | None
 
@@ -44,6 +45,7 @@ class Op(IntEnum):
     NVS_ERASE = 21
     LINK = 22
     ROUTE = 23
+    INTERRUPT = 24
 
 
 class Later(Exception):  # noqa: N818

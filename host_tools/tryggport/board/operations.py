@@ -180,6 +180,10 @@ def _route(board: BoardHost, request: Request) -> NoReturn:
     raise Later
 
 
+def _interrupt(board: BoardHost, request: Request) -> Result:
+    return int(board.terminal.take_interrupt())
+
+
 HANDLERS: dict[Op, Callable[[BoardHost, Request], Result]] = {
     Op.HELLO: _hello,
     Op.BOOTED: _booted,
@@ -203,4 +207,5 @@ HANDLERS: dict[Op, Callable[[BoardHost, Request], Result]] = {
     Op.NVS_ERASE: _nvs_erase,
     Op.LINK: _link,
     Op.ROUTE: _route,
+    Op.INTERRUPT: _interrupt,
 }

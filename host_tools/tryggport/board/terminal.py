@@ -19,6 +19,7 @@ _STALLED_S = 5.0  # without a byte taken: nobody reads
 _CLIENT_POLL_S = 0.02
 _PROMPT_POLL_S = 0.002
 _HOLD_S = 5.0
+_ASKED_S = 0.1
 _INTERRUPT = b"\x03"
 _RAW = b"raw REPL; CTRL-B to exit\r\n"
 _PROMPT = b">>> "
@@ -26,9 +27,13 @@ _BANNER = b"MicroPython "
 
 
 class Terminal:
-    """`path` is the port. Bytes that nobody reads are dropped; the last 64 KiB stay in `console`."""
+    """`path` is the port. Bytes that nobody reads are dropped; the last 64 KiB stay in `console`.
 
-    def __init__(self, log: Path, ended: Callable[[], None]) -> None:
+    `ask_interrupt` asks the code that runs to raise KeyboardInterrupt between two of its steps, as a microcontroller does: this
+    port's own signal raises it in the midst of anything, and after one within a garbage collection the heap stays locked.
+    """
+
+    def __init__(self, log: Path, ended: Callable[[], None], ask_interrupt: Callable[[], None]) -> None:
         self._loop = asyncio.get_running_loop()
         self._master, slave = pty.openpty()
         tty.setraw(slave)
@@ -36,6 +41,8 @@ class Terminal:
         os.close(slave)
         os.set_blocking(self._master, False)
         self._ended = ended
+        self._ask_interrupt = ask_interrupt
+        self._asked: asyncio.TimerHandle | None = None
         self._log = log
         self._log_bytes = log.stat().st_size if log.exists() else 0
         self.console = bytearray()
@@ -73,11 +80,13 @@ class Terminal:
             while data := _read(self._child.terminal):
                 self._receive(data)
         self._child = None
+        self.take_interrupt()
         self._to_child.clear()
         self._awaiting_prompt = None
 
     def listening(self) -> None:
-        """The interpreter has begun to run boot.py: Ctrl-C reaches it."""
+        """The interpreter has begun to run boot.py, so that Ctrl-C reaches it, or is at its prompt."""
+        self.take_interrupt()
         self._held_until = 0.0
         self._advance()
 
@@ -162,7 +171,8 @@ class Terminal:
             at = self._to_child.find(_INTERRUPT)
             if at == 0 and child.interruptible():
                 del self._to_child[0]
-                child.interrupt()
+                self._ask_interrupt()
+                self._asked = self._loop.call_later(_ASKED_S, self._signal)
                 self._hold()
                 continue
             n = 1 if at == 0 else at if at > 0 else len(self._to_child)
@@ -174,6 +184,19 @@ class Terminal:
             except OSError:
                 return
             del self._to_child[:n]
+
+    def take_interrupt(self) -> bool:
+        """Whether an interrupt that was asked for is still to come; whoever asks this has it."""
+        asked, self._asked = self._asked, None
+        if asked:
+            asked.cancel()
+        return asked is not None
+
+    def _signal(self) -> None:
+        """Code that neither sleeps nor speaks with hardware does not hear that it was asked."""
+        self._asked = None
+        if self._child and self._child.interruptible():
+            self._child.interrupt()
 
     def _writable(self) -> None:
         if self._child:
