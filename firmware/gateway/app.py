@@ -52,6 +52,7 @@ class App:
         self.results = ()  # (whether it ends a trial, payload) that the broker has not got yet
         self.refused_orders = 0
         self.working = False
+        self.untold = False  # the status is to be published
         self.home = Home()
         self.recorder = Recorder(config.gateway, journal, clock)
         self.fall_seq = None
@@ -129,10 +130,12 @@ class App:
         step("connected")
         log("mqtt: connected %d, path %d" % (self.connects, self.paths.path))
         self.clock.back_ms = None
+        if self.clock.asking:
+            self.clock.asking.cancel()  # a receipt tells more
         self.home.online = True
         self.show()
         self.uplink.connected()
-        asyncio.create_task(self.uplink.publish_signed("status", self.status(True), retain=True))
+        asyncio.create_task(self.tell())
         self.move("on_arrival")
 
     def disconnected(self, reason):
@@ -155,6 +158,14 @@ class App:
 
         getattr(moves, rule)(self)
         _forget("gateway.moves", "gateway.bounds")
+
+    async def tell(self):
+        """Publishes the status. The heartbeat does it again when the heap had no room."""
+        self.untold = False
+        try:
+            await self.uplink.publish_signed("status", self.status(True), retain=True)
+        except MemoryError:
+            self.untold = True
 
     def look_at_paths(self):
         """Is it time to leave this path, or to judge it?"""
@@ -305,8 +316,9 @@ class App:
             self.journal.idle()
             if time.ticks_diff(time.ticks_ms(), since) >= self.config.heartbeat_s * 1000:
                 since = time.ticks_ms()
-                if self.client.connected:
-                    await self.uplink.publish_signed("status", self.status(True), retain=True)
+                self.untold = True
+            if self.untold and self.client.connected:
+                await self.tell()
 
     async def run(self):
         self.show()

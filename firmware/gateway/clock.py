@@ -25,9 +25,10 @@ class Clock:
     `base_ms`: UTC at uptime 0, None when unknown · `synced_at`: uptime of the last receipt that told the time.
     `on_change(before)` is called when UTC has become known, was dropped, or has moved by more than 5 s; `before`: UTC ms or None.
     `back_ms`: None, or where the RTC was (ms at uptime 0) before it was set by what may be wrong; a handshake makes it None.
-    `ask_at_ms`: uptime before which gateway.sntp asks no time server."""
+    `ask_at_ms`: uptime before which gateway.sntp asks no time server; `asking`: its task, or None."""
 
     ask_at_ms = 0
+    asking = None
 
     def __init__(self, set_rtc, store, floor_ms, now=None, ticks=time.ticks_ms):
         self._set_rtc = set_rtc

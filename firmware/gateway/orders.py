@@ -56,7 +56,11 @@ async def _quiet(uplink):
 async def _take(app, envelope, forget):
     """What is to be called once the result is out, or None."""
     try:
-        order = await _verified(app, envelope)
+        from gateway import authentic
+
+        gc.collect()  # a key's comb needs room in one piece
+        order = await authentic.verified(app.config.gateway, envelope, app.uplink.work_off)
+        del authentic
         forget("gateway.authentic")
         if 0 < order[0] < _REQUEST:
             from gateway import changes as taker
@@ -66,30 +70,6 @@ async def _take(app, envelope, forget):
     except (ValueError, KeyError, TypeError, IndexError) as e:
         app.refused_orders += 1
         log("order refused: %s" % e)
-
-
-async def _verified(app, envelope):
-    """What authentic.verified gives, in turn with the receipts."""
-    over = asyncio.Event()
-    found = []
-
-    async def verify():
-        from gateway import authentic
-
-        app.uplink.guest = None
-        gc.collect()  # a key's comb needs room in one piece
-        try:
-            found.append(await authentic.verified(app.config.gateway, envelope, app.uplink.work_off))
-        except Exception as e:
-            found.append(e)
-        over.set()
-
-    app.uplink.guest = verify
-    app.uplink.tick()
-    await over.wait()
-    if isinstance(found[0], Exception):
-        raise found[0]
-    return found[0]
 
 
 async def _tell(app, forget):

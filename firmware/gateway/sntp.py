@@ -86,7 +86,7 @@ def after_failure(reason, clock, servers, log, retry):
     if clock.utc_ms() is None and any(servers) and clock.uptime_ms() >= clock.ask_at_ms:
         # Doubling: the longer it has not known the time, the longer it waits before it asks again.
         clock.ask_at_ms = clock.uptime_ms() + max(_FIRST_WAIT_MS, min(clock.uptime_ms(), _LONGEST_WAIT_MS))
-        asyncio.create_task(_set_clock(clock, servers, log, retry))
+        clock.asking = asyncio.create_task(_set_clock(clock, servers, log, retry))
 
 
 def _dates_failed(clock, expired):
@@ -110,32 +110,35 @@ def _dates_failed(clock, expired):
 
 
 async def _set_clock(clock, servers, log, retry):
-    bases = []
-    for i in range(min(len(servers), _MAX_SERVERS)):
-        if servers[i] is None:
-            continue
-        host = servers[i][0]
-        try:
-            bases.append(await _ask(servers[i], clock))
-        except Kiss as e:
-            servers[i] = None
-            log("time: %s %s: not asked again" % (host, e))
-        except Refused as e:
-            log("time: %s %s" % (host, e))
-        except (OSError, asyncio.TimeoutError):
-            log("time: %s does not answer: let UDP port %d through, or provision the gateway again" % servers[i])
-        base = majority(bases, len(servers))
-        if clock.utc_ms() is not None:
-            return
-        if base is not None:
-            clock.back_ms = clock.rtc_ms() - clock.uptime_ms()
-            clock.synced_at = None
-            clock.set(base + clock.uptime_ms())
-            log("time: %04d-%02d-%02d by %s, not confirmed yet" % (time.gmtime()[:3] + (host,)))
-            retry()
-            return
-    if len(bases) > 1:
-        log("time: the time servers do not agree")
+    try:
+        bases = []
+        for i in range(min(len(servers), _MAX_SERVERS)):
+            if servers[i] is None:
+                continue
+            host = servers[i][0]
+            try:
+                bases.append(await _ask(servers[i], clock))
+            except Kiss as e:
+                servers[i] = None
+                log("time: %s %s: not asked again" % (host, e))
+            except Refused as e:
+                log("time: %s %s" % (host, e))
+            except (OSError, asyncio.TimeoutError):
+                log("time: %s does not answer: let UDP port %d through, or provision the gateway again" % servers[i])
+            base = majority(bases, len(servers))
+            if clock.utc_ms() is not None:
+                return
+            if base is not None:
+                clock.back_ms = clock.rtc_ms() - clock.uptime_ms()
+                clock.synced_at = None
+                clock.set(base + clock.uptime_ms())
+                log("time: %04d-%02d-%02d by %s, not confirmed yet" % (time.gmtime()[:3] + (host,)))
+                retry()
+                return
+        if len(bases) > 1:
+            log("time: the time servers do not agree")
+    finally:
+        clock.asking = None
 
 
 async def _ask(server, clock):

@@ -66,13 +66,13 @@ class Uplink:
         self._envelopes = 0
         self._room = _BATCH_BYTES  # less while the heap has no room for a full envelope
         self._hungry = 0  # how often in a row it had none at all
+        self._working = False  # on signing or verifying what is not urgent
         self._hold_until = None  # retry_later: ticks_ms before which no backlog is sent
         self._wake = asyncio.Event()
         self._receipts = []
         self._receipt_came = asyncio.Event()
         self.refused_receipts = 0
         self.again = None  # again.Again, one envelope at a time, while there is something to send once more
-        self.guest = None  # a coroutine function that takes its turn with the receipts: verifying takes much heap
         self.on_order = None  # called with an envelope that came on the topic command
         self.on_bound = None  # called with the seqs in flight, and first and last of a range that a receipt is for
         self.on_fault = None  # called with OUTCOME_CONFLICT or OUTCOME_QUARANTINED
@@ -150,15 +150,22 @@ class Uplink:
             self._fresh.clear()  # after a failure too: they are in the journal, and `pending` yields them first
 
     async def work_off(self, steps, urgent=False):
-        """Runs a generator of slices in the loop and returns its value; what is not urgent waits for what is fresh."""
-        while True:
-            while self._fresh and not urgent:
-                await asyncio.sleep(0)
-            try:
-                next(steps)
-            except StopIteration as e:
-                return e.value
+        """Runs a generator of slices in the loop and returns its value: one generator at a time, since each takes much heap.
+        What is urgent waits for none, and what is not stands still while there is something fresh."""
+        while self._working and not urgent:
             await asyncio.sleep(0)
+        self._working = self._working or not urgent
+        try:
+            while True:
+                while self._fresh and not urgent:
+                    await asyncio.sleep(0)
+                try:
+                    next(steps)
+                except StopIteration as e:
+                    return e.value
+                await asyncio.sleep(0)
+        finally:
+            self._working = self._working and urgent
 
     async def _send_next(self):
         """Publishes one envelope when there is something to send and room in flight; True when it did."""
@@ -292,8 +299,6 @@ class Uplink:
             alive()
             await self._receipt_came.wait()
             self._receipt_came.clear()
-            if self.guest:
-                await self.guest()
             while self._receipts:
                 try:
                     _, payload = await self.work_off(cose.verify1_steps(self._receipts[0], aad, self._keys))
