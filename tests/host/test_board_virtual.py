@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from board_port import leave_running, port, start_main
 from tryggport.board import VirtualBoard
 from tryggport.board.clock import libfaketime
 from tryggport.errors import TryggError
+from tryggport.paths import interpreter
 
 PWRON, HARD, WDT, SOFT = 1, 2, 3, 5
 
@@ -89,6 +91,13 @@ def test_a_late_watchdog_resets_and_a_fed_one_does_not(board: VirtualBoard) -> N
     text = board.console()
     assert text.index("fed") < text.index(f"cause {WDT}")
     assert kinds(board).count("watchdog") == 1
+
+
+def test_the_firmware_finds_as_much_heap_as_an_interpreter_without_the_modules_has(board: VirtualBoard) -> None:
+    free = "import gc; gc.collect(); print(gc.mem_free())"
+    bare = subprocess.run([interpreter(), "-X", "heapsize=192k", "-c", free], capture_output=True, text=True, check=True)
+    with port(board) as run:
+        assert 0.99 * int(bare.stdout) < int(run(free)) <= int(bare.stdout)
 
 
 def test_the_id_stays_with_the_folder(board: VirtualBoard, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from chains import stored, wait_stored
+from chains import stored, wait_quiet, wait_stored
 from path_site import TwoPaths
 from tryggport import paths
 from tryggport.devices.link import Link
@@ -153,13 +153,14 @@ def test_TP_BND_010_both_dead_then_back(site: TwoPaths) -> None:
     since, seq = site.press()
     took_ms = site.settled_ms(since, seq)
     print(f"both back: {took_ms:.0f} ms from the press")
-    assert took_ms < 4000
+    assert took_ms < 8000, "the reception connects again after 1 s, then 2 s"
     assert {first, seq} <= {row["seq"] for row in wait_stored(site.chain, "help", 2)}
 
 
 def test_TP_WIR_032_TP_BND_033_TP_BND_035_each_path_is_tested_and_a_failure_is_a_fault_until_it_works(
     site: TwoPaths,
 ) -> None:
+    wait_quiet(site.chain)
     before = len(stored(site.chain, "path"))
     site.install_bounds(10, **TIMES, PATH_SOON_MS=1500, PATH_RETRY_MS=3000, PATH_RETURN_MS=(1500, 3000))
     since = now_ms()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import secrets
 import struct
 import time
@@ -27,10 +28,12 @@ from tryggport.board.nvs import Nvs
 from tryggport.board.pins import Pins, Value
 from tryggport.board.terminal import Terminal
 from tryggport.devices.boards import Board
+from tryggport.errors import TryggError
 
 PWRON_RESET, HARD_RESET, WDT_RESET, DEEPSLEEP_RESET, SOFT_RESET = 1, 2, 3, 4, 5
 CAUSES = {PWRON_RESET: "power on", HARD_RESET: "reset", WDT_RESET: "watchdog", SOFT_RESET: "soft reset"}
 _CRASH_PAUSE_S = 0.2
+_MODULES_BYTES = 19 * 1024  # of heap, by boards/virtual/modules
 _BOOT = "import _start;_start.start(globals())"
 
 
@@ -159,7 +162,7 @@ class BoardHost:
             paths.folder("boards") / self.definition.name / "modules", self.folder / "modules"
         )
         env = {"PATH": os.environ.get("PATH", ""), "MICROPYPATH": f"{modules.name}:.frozen"}
-        argv = [paths.interpreter(), "-X", f"heapsize={self.options.heap}", "-i", "-c", _BOOT]
+        argv = [paths.interpreter(), "-X", f"heapsize={_heapsize(self.options.heap)}", "-i", "-c", _BOOT]
         self.child = children.Child(argv, env | self.clock.environment() | self.options.env, self.folder)
         self._hub = Hub(self.child.hub, self._handle)
         self._loop.add_reader(self.child.hub, self._on_hub)
@@ -292,6 +295,14 @@ class BoardHost:
     def _sample(self) -> None:
         self.sensor.sync()
         self.sensor_moved()
+
+
+def _heapsize(heap: str) -> int:
+    """Bytes of which `heap` (such as 192k) is left once the modules are there that an ESP32 has in its ROM. Raises TryggError."""
+    size = re.fullmatch(r"(\d{1,6})([kKmM]?)", heap)
+    if not size:
+        raise TryggError(f"{heap} is no size of a heap.", "Give it in KiB, as 192k.")
+    return (int(size[1]) << {"": 0, "k": 10, "m": 20}[size[2].lower()]) + _MODULES_BYTES
 
 
 def _unique_id(path: Path) -> bytes:

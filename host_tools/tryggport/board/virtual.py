@@ -26,7 +26,7 @@ EVENTS = 50_000
 class VirtualBoard:
     """A board whose flash and port live in `folder`: flash.bin, tty (the port), console.log, ctl.sock.
 
-    heap        the interpreter's whole heap, as -X heapsize takes it
+    heap        what the firmware has to itself, as -X heapsize takes it; the modules of the board come on top
     flash_time  erases and programs take the time that NOR flash takes
     clock       "host": the RTC is right at power-on · "cold": it starts at 2000-01-01, for mbedTLS too (needs libfaketime)
     image       a flash image to start from, copied over flash.bin

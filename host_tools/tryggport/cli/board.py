@@ -31,7 +31,7 @@ SPEC: program:N:K (the Nth program stops after K bytes), erase:N (half an erase)
 @app.command()
 def run(
     dir: Dir,
-    heap: Annotated[str, typer.Option(help="The interpreter's whole heap.")] = "192k",
+    heap: Annotated[str, typer.Option(help="Heap for the firmware.")] = "192k",
     image: Annotated[Path | None, typer.Option(help="Flash image to start from.", exists=True, dir_okay=False)] = None,
     clock: Annotated[str, typer.Option(help="host, or cold: 2000-01-01 at every power-on.")] = "host",
     flash_time: Annotated[
