@@ -95,7 +95,9 @@ def test_a_late_watchdog_resets_and_a_fed_one_does_not(board: VirtualBoard) -> N
 
 def test_the_firmware_finds_as_much_heap_as_an_interpreter_without_the_modules_has(board: VirtualBoard) -> None:
     free = "import gc; gc.collect(); print(gc.mem_free())"
-    bare = subprocess.run([interpreter(), "-X", "heapsize=192k", "-c", free], capture_output=True, text=True, check=True)
+    bare = subprocess.run(
+        [interpreter(), "-X", "heapsize=192k", "-c", free], capture_output=True, text=True, check=True
+    )
     with port(board) as run:
         assert 0.99 * int(bare.stdout) < int(run(free)) <= int(bare.stdout)
 
