@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url, text
+from sqlalchemy import Connection, Engine, Insert, Update, create_engine, event, inspect, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
 from tryggport.errors import TryggError
@@ -70,6 +70,20 @@ class Database:
 
     def close(self) -> None:
         self._engine.dispose()
+
+
+def for_each(tx: Connection, statement: Insert | Update, rows: Sequence[Mapping[str, Any]]) -> None:
+    """The statement for each of the rows at the driver's own speed: SQLAlchemy's own way looks at every value of every row.
+
+    For values that the driver takes as they are (numbers, texts, bytes, booleans, None); each row must have the same keys.
+    """
+    if not rows:
+        return
+    keys = list(rows[0]) if statement.is_insert else None
+    compiled: Any = statement.compile(dialect=tx.dialect, column_keys=keys)
+    names = compiled.positiontup if compiled.positional else None
+    values = [tuple(row[name] for name in names) for row in rows] if names else [dict(row) for row in rows]
+    tx.exec_driver_sql(str(compiled), values)
 
 
 class _Turns:

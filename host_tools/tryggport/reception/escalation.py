@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from tryggport.errors import TryggError
 from tryggport.reception import cases as case_book
 from tryggport.reception import grace, ledger
 from tryggport.reception.channels import DELIVERED, REFUSED, UNDELIVERED, Channel, Delivery, Notice
-from tryggport.reception.database import Database
+from tryggport.reception.database import Database, for_each
 from tryggport.reception.schema import (
     CLOSED,
     NEW,
@@ -132,19 +133,26 @@ class Escalation:
         self._under_way: dict[int, Future[None]] = {}
         self._queued: dict[int, Look] = {}  # what each open case looked like when all its alarms had deliveries
         self._lock = threading.Lock()
+        self._notes: deque[tuple[int, Delivery, int]] = deque()  # what came of attempts, not in the database yet
+        self._noting = threading.Lock()
 
     def tick(self) -> None:
         """Raises TryggError when the database fails."""
         now_ms = self._clock_ms()
+        with self._database.read() as tx:  # what takes long is looked up beside those who store alarms
+            due_steps = self._due_steps(tx, now_ms)
+        if due_steps:
+            with self._database.write() as tx:
+                _begin(tx, due_steps, now_ms)
         with self._database.read() as tx:
-            idle = not tx.execute(select(cases.c.id).where(_goes_on(now_ms)).limit(1)).first()
-        if idle:
-            return
-        with self._database.write() as tx:
-            self._advance(tx, now_ms)
-            queued = self._queue_alarms(tx, now_ms)
-            jobs = [(row.id, *_job(tx, row)) for row in self._due(tx, now_ms) if _claim(tx, row, now_ms)]
-        self._queued = queued
+            looks, rows = self._alarms_to_queue(tx, now_ms)
+            ripe = tx.execute(select(deliveries.c.id).where(_ripe(now_ms)).limit(1)).first()
+        jobs = []
+        if rows or ripe:
+            with self._database.write() as tx:
+                for_each(tx, insert(deliveries), rows)
+                jobs = [(row.id, *_job(tx, row)) for row in self._due(tx, now_ms) if _claim(tx, row, now_ms)]
+        self._queued = looks
         for delivery_id, step, notice in jobs:
             with self._lock:
                 self._under_way[delivery_id] = self._pool.submit(self._attempt, delivery_id, step, notice)
@@ -163,30 +171,31 @@ class Escalation:
         """Begins nothing more; what is under way ends by its own time-out."""
         self._pool.shutdown(wait=True, cancel_futures=True)
 
-    def _advance(self, tx: Connection, now_ms: int) -> None:
+    def _due_steps(self, tx: Connection, now_ms: int) -> list[tuple[Row[Any], int, Step | None]]:
+        """(case, position, step) of each step that is to begin; None for the end of a list that nobody knows of yet."""
         waiting = (cases.c.status == NEW) & cases.c.test.is_(False) & grace.presented(now_ms)
         lists: dict[int | None, Sequence[Step]] = {}
         begun_of = _begun_by_case(tx, now_ms)
+        found: list[tuple[Row[Any], int, Step | None]] = []
         for case in tx.execute(select(cases).where(waiting).order_by(cases.c.id)).all():
-            listed = lists.setdefault(case.municipality_id, steps_of(tx, case.municipality_id))
-            begun = begun_of.get(case.id, [])
-            position = next_step(listed, begun, now_ms, self._undelivered_ms)
-            if position is None:
-                continue
-            if position < len(listed):
-                values = {"case_id": case.id, "position": position, "name": listed[position].name, "started_ms": now_ms}
-                tx.execute(insert(escalations).values(values))
-                ledger.record(tx, WHO, f"goes to {listed[position].name}", case_id=case.id, at_ms=now_ms)
-            elif case.unanswered_ms is None:
-                tx.execute(update(cases).where(cases.c.id == case.id).values(unanswered_ms=now_ms))
-                ledger.record(tx, WHO, "nobody has taken it, and nobody is left to tell", case_id=case.id, at_ms=now_ms)
+            if case.municipality_id not in lists:
+                lists[case.municipality_id] = steps_of(tx, case.municipality_id)
+            listed = lists[case.municipality_id]
+            position = next_step(listed, begun_of.get(case.id, []), now_ms, self._undelivered_ms)
+            if position is not None and position < len(listed):
+                found.append((case, position, listed[position]))
+            elif position is not None and case.unanswered_ms is None:
+                found.append((case, position, None))
+        return found
 
-    def _queue_alarms(self, tx: Connection, now_ms: int) -> dict[int, Look]:
+    def _alarms_to_queue(self, tx: Connection, now_ms: int) -> tuple[dict[int, Look], list[dict[str, Any]]]:
         """Each alarm of an open case goes to every receiver that has the case, or that is being tried while none has it.
 
-        Returns what the cases looked like: while one looks the same, there is nothing to do for it.
+        Returns what the cases look like, for while one looks the same there is nothing to do for it, and the deliveries that
+        are missing.
         """
         looks: dict[int, Look] = {}
+        rows: list[dict[str, Any]] = []
         begun_of, alarms_of = _begun_by_case(tx, now_ms), _alarms_by_case(tx, now_ms)
         for case in tx.execute(select(cases).where(_goes_on(now_ms))).all():
             begun = begun_of.get(case.id, [])
@@ -202,14 +211,12 @@ class Escalation:
                 (position, ref)
                 for position, ref in tx.execute(select(deliveries.c.position, deliveries.c.ref).where(sent))
             }
-            rows = [
+            rows += [
                 {"case_id": case.id, "position": position, "ref": ref, "event_id": event_id, "state": WAITING,
                  "attempts": 0, "next_try_ms": now_ms}
-                for position in _receivers(case, has_it, tried) for ref, event_id in refs if (position, ref) not in there
+                for position in _receivers(case.status, has_it, tried) for ref, event_id in refs if (position, ref) not in there
             ]  # fmt: skip
-            if rows:
-                tx.execute(insert(deliveries), rows)
-        return looks
+        return looks, rows
 
     def _due(self, tx: Connection, now_ms: int) -> list[Row[Any]]:
         """Deliveries to try now: of each case and receiver the oldest that waits, while the case goes on."""
@@ -218,14 +225,13 @@ class Escalation:
             earlier.c.case_id == deliveries.c.case_id, earlier.c.position == deliveries.c.position,
             earlier.c.id < deliveries.c.id, earlier.c.state == WAITING,
         )  # fmt: skip
-        due = (deliveries.c.state == WAITING) & (deliveries.c.next_try_ms <= now_ms) & is_first
-        query = select(deliveries).join(cases, cases.c.id == deliveries.c.case_id).where(due, _goes_on(now_ms))
+        query = select(deliveries, cases.c.status).join(cases, cases.c.id == deliveries.c.case_id)
+        begun_of = _begun_by_case(tx, now_ms)
         found = []
-        for row in tx.execute(query.order_by(deliveries.c.id)).all():
-            begun = tx.execute(_begun(row.case_id)).all()
-            case = tx.execute(select(cases).where(cases.c.id == row.case_id)).one()
+        for row in tx.execute(query.where(_ripe(now_ms), is_first, _goes_on(now_ms)).order_by(deliveries.c.id)).all():
+            begun = begun_of.get(row.case_id, [])
             has_it = [step.position for step in begun if step.delivered_ms is not None]
-            wanted = _receivers(case, has_it, [step.position for step in begun if not step.refused])
+            wanted = _receivers(row.status, has_it, [step.position for step in begun if not step.refused])
             with self._lock:
                 future = self._under_way.get(row.id)
                 if row.position in wanted and (future is None or future.done()):
@@ -239,12 +245,35 @@ class Escalation:
             done = Delivery(UNDELIVERED, e.message)
         except Exception as e:  # a fault in one channel must not keep alarms from the next one
             done = Delivery(UNDELIVERED, f"fault in this program: {e!r}")
-        now_ms = self._clock_ms()
-        with self._database.write() as tx:
-            _note(tx, delivery_id, done, now_ms, self._retry_ms)
+        self._notes.append((delivery_id, done, self._clock_ms()))
+        with self._noting:  # whoever gets here first notes what those behind have brought, in one transaction
+            notes = [self._notes.popleft() for _ in range(len(self._notes))]
+            try:
+                if notes:
+                    with self._database.write() as tx:
+                        for note in notes:
+                            _note(tx, *note, self._retry_ms)
+            except TryggError:
+                self._notes.extend(notes)
+                raise
 
     def _try(self, step: Step, notice: Notice) -> Delivery:
         return self._channel_of(step).deliver(notice)
+
+
+def _begin(tx: Connection, due_steps: Sequence[tuple[Row[Any], int, Step | None]], now_ms: int) -> None:
+    for case, position, step in due_steps:
+        if step:
+            values = {"case_id": case.id, "position": position, "name": step.name, "started_ms": now_ms}
+            tx.execute(insert(escalations).values(values))
+            ledger.record(tx, WHO, f"goes to {step.name}", case_id=case.id, at_ms=now_ms)
+        else:
+            tx.execute(update(cases).where(cases.c.id == case.id).values(unanswered_ms=now_ms))
+            ledger.record(tx, WHO, "nobody has taken it, and nobody is left to tell", case_id=case.id, at_ms=now_ms)
+
+
+def _ripe(now_ms: int) -> ColumnElement[bool]:
+    return (deliveries.c.state == WAITING) & (deliveries.c.next_try_ms <= now_ms)
 
 
 def _claim(tx: Connection, row: Any, now_ms: int) -> bool:
@@ -255,10 +284,6 @@ def _claim(tx: Connection, row: Any, now_ms: int) -> bool:
 
 def _goes_on(now_ms: int) -> ColumnElement[bool]:
     return (cases.c.status != CLOSED) & cases.c.test.is_(False) & grace.presented(now_ms)
-
-
-def _begun(case_id: int) -> Any:
-    return select(escalations).where(escalations.c.case_id == case_id).order_by(escalations.c.position)
 
 
 def _begun_by_case(tx: Connection, now_ms: int) -> dict[int, list[Row[Any]]]:
@@ -276,9 +301,9 @@ def _alarms_by_case(tx: Connection, now_ms: int) -> dict[int, tuple[int, int]]:
     return {case_id: (count, newest) for case_id, count, newest in tx.execute(query.group_by(events.c.case_id))}
 
 
-def _receivers(case: Any, has_it: Sequence[int], tried: Sequence[int]) -> Sequence[int]:
+def _receivers(status: str, has_it: Sequence[int], tried: Sequence[int]) -> Sequence[int]:
     """Once somebody has the case, the receivers that hear of it are those that have it, and the one whose turn it is."""
-    if case.status != NEW:
+    if status != NEW:
         return has_it
     return sorted({*has_it, *tried[-1:]}) if has_it else tried
 

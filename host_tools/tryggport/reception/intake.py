@@ -12,6 +12,7 @@ import ssl
 from collections.abc import Callable, Iterable
 
 READ = 65_536
+RECORDS = 64  # read before what they hold is looked at
 RECORD = 16_384  # what one TLS record holds
 PUBLISH_QOS1 = 0x32
 KIND_AND_QOS = 0xF6  # of the first byte; the others are DUP and RETAIN
@@ -44,8 +45,7 @@ class Intake(ssl.SSLSocket):
 
     def recv(self, buflen: int = 1024, flags: int = 0) -> bytes:
         if not self._rest:
-            self._arrived += super().recv(READ, flags)  # as paho expects of it, raises SSLWantReadError
-            if not self._arrived:
+            if not self._read(flags):
                 return b""
             self._sort()
             if not self._rest:
@@ -53,6 +53,23 @@ class Intake(ssl.SSLSocket):
         data = bytes(self._rest[:buflen])
         del self._rest[:buflen]
         return data
+
+    def _read(self, flags: int) -> bool:
+        """Takes in what has arrived; False at the end. Raises SSLWantReadError when there is nothing, as paho expects of it.
+
+        A broker puts each packet into a TLS record of its own, and one record is all that a read gives.
+        """
+        for n in range(RECORDS):
+            try:
+                data = super().recv(READ, flags)
+            except ssl.SSLWantReadError:
+                if not n:
+                    raise
+                return True
+            if not data:
+                return n > 0
+            self._arrived += data
+        return True
 
     def pending(self) -> int:
         return len(self._rest) + super().pending()

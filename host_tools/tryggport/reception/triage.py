@@ -11,6 +11,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from tryggport.reception import cases as case_book
 from tryggport.reception import grace, ledger
+from tryggport.reception.database import for_each
 from tryggport.reception.installations import CANARY, Placed
 from tryggport.reception.schema import CLOSED, NEW, audit, cases, conflicts, events
 from tryggport.wire import kinds
@@ -83,12 +84,11 @@ def by_epoch(identities: Iterable[Identity]) -> Iterator[tuple[str, bytes, Colum
 
 
 def _write_case_ids(tx: Connection, rows: Sequence[dict[str, Any]]) -> None:
-    if rows:
-        of_event = (
-            (events.c.gateway == bindparam("g")) & (events.c.epoch == bindparam("e")) & (events.c.seq == bindparam("s"))
-        )
-        values = [{"g": row["gateway"], "e": row["epoch"], "s": row["seq"], "c": row["case_id"]} for row in rows]
-        tx.execute(update(events).where(of_event).values(case_id=bindparam("c")), values)
+    of_event = (
+        (events.c.gateway == bindparam("g")) & (events.c.epoch == bindparam("e")) & (events.c.seq == bindparam("s"))
+    )
+    values = [{"g": row["gateway"], "e": row["epoch"], "s": row["seq"], "c": row["case_id"]} for row in rows]
+    for_each(tx, update(events).where(of_event).values(case_id=bindparam("c")), values)
 
 
 def _open_or_join(tx: Connection, raising: Sequence[Fresh], homes: Mapping[str, Placed], at_ms: int) -> dict[int, str]:
@@ -112,7 +112,7 @@ def _open_or_join(tx: Connection, raising: Sequence[Fresh], homes: Mapping[str, 
         for f in alarms:
             f.row["case_id"] = case.id
             history.append(_history(case, f, at_ms))
-    tx.execute(insert(audit), history)
+    for_each(tx, insert(audit), history)
     return {every[key].id: every[key].status for key in wanted if every[key].status in case_book.ANSWERED}
 
 
