@@ -19,7 +19,7 @@ RESULTS = Path(__file__).with_name("results.md")
 BENCHES = {
     "latency": "Alarm edge to verified `stored` receipt: virtual board, TLS, Mosquitto, SQLite with synchronous=FULL",
     "drain": "Drain of 1,000 events at 50 ms round trip: virtual board, TLS, Mosquitto; beside one event a round trip, same client",
-    "memory": "Heap of the whole gateway under -X heapsize=192k with TLS open, and what the firmware weighs",
+    "memory": "Heap that the firmware uses of 192 KiB (64-bit pointers) with TLS open, and what it weighs",
     "sign": "ES256 in MicroPython, instructions counted by callgrind; plain: 4-bit comb, two inversions by power",
     "mqtt": "QoS 1 publications a second, one interpreter, one broker, without TLS, 200-byte payloads",
     "falls": "Fall detector: instructions a second of accelerometer data at 50 Hz, counted by callgrind; ESP32-C3: an estimate",

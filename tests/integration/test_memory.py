@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from chains import wait_stored
+from tryggport.board.host import MODULES_BYTES
 from tryggport.devices.link import Link
 from tryggport.reception import open_database, views
 from tryggport.reception.tenants import centre
@@ -53,8 +54,8 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chain]:
 
 
 def live_bytes(chain: Chain) -> list[int]:
-    """What the gateway has told so far, as far as the console reaches back."""
-    return [int(taken) for taken in re.findall(r"^heap (\d+) \d+\r?$", chain.board.console(), re.M)]
+    """What the firmware has in use, as often as it has told and as far as the console reaches back."""
+    return [int(taken) - MODULES_BYTES for taken in re.findall(r"^heap (\d+) \d+\r?$", chain.board.console(), re.M)]
 
 
 def press(chain: Chain, times: int) -> set[int]:

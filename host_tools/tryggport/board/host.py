@@ -33,7 +33,7 @@ from tryggport.errors import TryggError
 PWRON_RESET, HARD_RESET, WDT_RESET, DEEPSLEEP_RESET, SOFT_RESET = 1, 2, 3, 4, 5
 CAUSES = {PWRON_RESET: "power on", HARD_RESET: "reset", WDT_RESET: "watchdog", SOFT_RESET: "soft reset"}
 _CRASH_PAUSE_S = 0.2
-_MODULES_BYTES = 19 * 1024  # of heap, by boards/virtual/modules
+MODULES_BYTES = 19 * 1024  # of heap, by boards/virtual/modules
 _BOOT = "import _start;_start.start(globals())"
 
 
@@ -302,7 +302,7 @@ def _heapsize(heap: str) -> int:
     size = re.fullmatch(r"(\d{1,6})([kKmM]?)", heap)
     if not size:
         raise TryggError(f"{heap} is no size of a heap.", "Give it in KiB, as 192k.")
-    return (int(size[1]) << {"": 0, "k": 10, "m": 20}[size[2].lower()]) + _MODULES_BYTES
+    return (int(size[1]) << {"": 0, "k": 10, "m": 20}[size[2].lower()]) + MODULES_BYTES
 
 
 def _unique_id(path: Path) -> bytes:
