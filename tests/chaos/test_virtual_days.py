@@ -18,6 +18,7 @@ from tryggport.board.clock import libfaketime
 
 ROOT = Path(__file__).parents[2]
 MICROPYTHON = os.environ.get("MICROPYTHON", str(Path(sys.executable).with_name("micropython")))
+DAYS = ROOT / "tests/chaos/virtual/days.py"
 SEED = os.environ.get("TRYGG_CHAOS_SEED")
 SHORT_SEED = 1
 FAULTS = (
@@ -35,7 +36,7 @@ def live(seed: int, days: float, variant: str = "", timeout_s: float = 900) -> d
         "MICROPYPATH": ":".join(map(str, path)), "LD_PRELOAD": str(libfaketime()), "FAKETIME": "2026-01-01 00:00:00",
     }  # fmt: skip
     done = subprocess.run(
-        [MICROPYTHON, "-X", "heapsize=64M", str(ROOT / "tests/chaos/virtual/days.py"), str(seed), str(days), variant],
+        [MICROPYTHON, "-X", f"heapsize={64 + 16 * int(days)}M", str(DAYS), str(seed), str(days), variant],
         env=os.environ | environment, capture_output=True, text=True, timeout=timeout_s,
     )  # fmt: skip
     said, _, report = done.stdout.rpartition("\x1e")

@@ -1,5 +1,6 @@
 """Escalation: whom a case goes to, in order, and that nothing is told twice or told too much (TP-REC-006 to TP-REC-009)."""
 
+import contextlib
 import hashlib
 import hmac
 import json
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 from https_site import https_server
 from reception_databases import database_url, postgres  # noqa: F401
-from reception_world import MINUTE, SECOND, World
+from reception_world import HOUR, MINUTE, SECOND, World, sqlite_url
 from tryggport import pki
 from tryggport.errors import TryggError
 from tryggport.reception import canary, cases, channels, escalation, supervision, timers, views
@@ -273,11 +274,139 @@ def test_TP_REC_008_the_home_hears_handed_over_only_when_delivered_and_at_each_b
     duty.alarm(0)
     duty.say()
     duty.tick()
-    assert duty.told() == []
+    assert duty.told() == [("kitchen-7", kinds.OUTCOME_STORED, [0])]
     duty.tick(10 * SECOND)
     assert duty.told() == [("kitchen-7", kinds.OUTCOME_HANDED_OVER, [0])]
     duty.say(connect=2)
-    assert duty.told() == [("kitchen-7", kinds.OUTCOME_HANDED_OVER, [0])]
+    assert duty.told() == [("kitchen-7", outcome, [0]) for outcome in (kinds.OUTCOME_STORED, kinds.OUTCOME_HANDED_OVER)]
+    duty.alarm(1, state=kinds.STATE_CLEARED, ref=0)
+    duty.say(connect=3)
+    assert duty.told() == [("kitchen-7", kinds.OUTCOME_HANDED_OVER, [0])]  # the resident has cancelled it
+
+
+def test_TP_REC_008_of_an_alarm_that_joins_a_taken_case_the_home_hears_taken_when_a_receiver_has_it(duty):
+    duty.alarm(0)
+    duty.tick()
+    cases.take(duty.asker, 1, "Kari", duty.now_ms)
+    duty.told()
+    duty.receivers["first"].answers = [UNDELIVERED, DELIVERED]
+    duty.later(HOUR)
+    duty.alarm(1, kinds.HELP)
+    duty.tick()
+    duty.say(connect=2)
+    assert duty.told() == [("kitchen-7", kinds.OUTCOME_TAKEN, [0])]
+    duty.tick(10 * SECOND)
+    assert duty.told() == [("kitchen-7", kinds.OUTCOME_TAKEN, [0, 1])]
+
+
+@pytest.mark.parametrize("answer", [UNDELIVERED, REFUSED])
+def test_TP_REC_006_an_alarm_that_joins_a_taken_case_goes_down_the_list_until_one_has_it(duty, answer):
+    duty.alarm(0)
+    duty.tick()
+    cases.take(duty.asker, 1, "Kari", duty.now_ms)
+    duty.receivers["first"].answers = duty.receivers["second"].answers = [answer]
+    duty.later(HOUR)
+    duty.alarm(1, kinds.HELP)
+    for _ in range(12):
+        duty.tick(10 * SECOND)
+        supervision.Supervisor(duty.db, duty.clock).tick()
+    assert {n.event.seq for n in duty.receivers["second"].asked} == ({0, 1} if answer == UNDELIVERED else {0})
+    assert duty.went_to() == [("first", True), ("second", False), ("desk", False)]
+    (row,) = [row for row in views.work_list(duty.asker) if row["kind"] == "unanswered"]
+    assert "since Kari took case 1" in row["sentence"]
+    for _ in range(7):
+        duty.tick(10 * SECOND)
+    assert duty.history()[-1] == "an alarm that came since has reached nobody, and nobody is left to tell"
+    duty.receivers["first"].answers = [DELIVERED]
+    duty.told()
+    duty.tick(10 * SECOND)
+    if answer == UNDELIVERED:
+        assert duty.told() == [("kitchen-7", kinds.OUTCOME_TAKEN, [0, 1])]
+        supervision.Supervisor(duty.db, duty.clock).tick()
+        assert "unanswered" not in [row["kind"] for row in views.work_list(duty.asker)]
+
+
+def test_TP_REC_006_a_case_taken_before_any_receiver_has_it_still_sends_on_what_joins_it(duty):
+    duty.alarm(0)
+    cases.take(duty.asker, 1, "Kari", duty.now_ms)
+    duty.tick()
+    assert duty.receivers["first"].asked == []
+    duty.later(HOUR)
+    duty.alarm(1, kinds.HELP)
+    duty.tick()
+    duty.tick()
+    assert [n.event.seq for n in duty.receivers["first"].asked] == [0, 1]
+
+
+def test_TP_REC_003_no_step_begins_for_a_case_that_is_taken_meanwhile(duty, monkeypatch):
+    duty.alarm(0)
+    look = duty.running._due_steps
+
+    def slow(tx, now_ms):
+        found = look(tx, now_ms)
+        cases.take(duty.asker, 1, "Kari", duty.now_ms)
+        return found
+
+    monkeypatch.setattr(duty.running, "_due_steps", slow)
+    duty.tick()
+    assert duty.history()[-1] == "taken" and duty.went_to() == []
+
+
+def test_TP_REC_007_an_alarm_that_a_receiver_chokes_on_does_not_keep_the_next_from_being_tried(duty):
+    duty.receivers["first"].answers = [UNDELIVERED, UNDELIVERED, DELIVERED]
+    duty.alarm(0)
+    duty.tick()
+    duty.alarm(1, kinds.HELP)
+    duty.tick()
+    assert [n.event.seq for n in duty.receivers["first"].asked] == [0, 1]
+
+
+def test_TP_BND_062_a_receiver_that_is_silent_holds_up_no_other(duty):
+    silent, held = threading.Event(), Receiver()
+
+    class Silent:
+        def deliver(self, notice):
+            silent.wait(20)
+            return Delivery(UNDELIVERED)
+
+    duty.receivers["first"] = Silent()
+    for n in range(2 * escalation.AT_ONCE):
+        duty.install("Asker", f"A-{n + 2}", f"hall-{n}")
+        duty.alarm(0, gateway=f"hall-{n}")
+    duty.running.tick()
+    duty.town("Bodo")
+    duty.install("Bodo", "B-1", "bath-1")
+    duty.receivers["other"] = held
+    escalation.set_steps(duty.centre, "Bodo", [Step("scaip", "other", "sips:other.example", MINUTE)], "Ida")
+    duty.alarm(0, gateway="bath-1")
+    duty.running.tick()
+    deadline = time.monotonic() + 5
+    while not held.asked and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert held.asked
+    silent.set()
+    duty.running.settle()
+
+
+@pytest.mark.parametrize("url", ["sqlite", "postgresql"])
+def test_TP_REC_009_an_answer_that_no_database_takes_harms_no_other(url, tmp_path, request):
+    made = Duty(sqlite_url(tmp_path) if url == "sqlite" else request.getfixturevalue("postgres").fresh())
+    made.begin()
+    odd = Receiver()
+    odd.deliver = lambda notice: Delivery(DELIVERED, "HTTP/2 says \0\0")
+    made.receivers["first"] = odd
+    made.alarm(0)
+    made.running.tick()
+    with contextlib.suppress(TryggError):
+        made.running.settle()
+    odd.deliver = lambda notice: Delivery(DELIVERED, "OK")
+    for _ in range(5):
+        made.later(10 * SECOND)
+        with contextlib.suppress(TryggError):
+            made.tick()
+    assert made.went_to() == [("first", True)]
+    made.running.close()
+    made.close()
 
 
 def test_TP_REC_008_nobody_watching_means_that_taken_is_never_sent(duty):
@@ -288,7 +417,7 @@ def test_TP_REC_008_nobody_watching_means_that_taken_is_never_sent(duty):
         duty.tick(15 * MINUTE)
         duty.say(uptime_ms=duty.now_ms, connect=duty.now_ms)
         told += duty.told()
-    assert {outcome for _, outcome, _ in told} == {kinds.OUTCOME_HANDED_OVER}
+    assert {outcome for _, outcome, _ in told} == {kinds.OUTCOME_STORED, kinds.OUTCOME_HANDED_OVER}
     assert duty.went_to()[2] == ("desk", False)  # nobody looks at the console
     supervision.Supervisor(duty.db, duty.clock).tick()
     assert [row["kind"] for row in views.work_list(duty.asker) if row["kind"] == "unanswered"] == ["unanswered"]

@@ -11,21 +11,34 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, exists, func, insert, select, update
 
 from tryggport.errors import TryggError
 from tryggport.reception import ledger
 from tryggport.reception.installations import CANARY, placed
 from tryggport.reception.ledger import now_ms
-from tryggport.reception.schema import CLOSED, CONTACTED, NEW, ON_THE_WAY, TAKEN, cases, events, outbox
+from tryggport.reception.schema import CLOSED, CONTACTED, NEW, ON_THE_WAY, TAKEN, cases, deliveries, events, outbox
 from tryggport.reception.tenants import Scope
 from tryggport.wire import kinds
 
 ANSWERED = (TAKEN, CONTACTED, ON_THE_WAY)  # somebody has it
 OUTCOME_OF = dict.fromkeys(ANSWERED, kinds.OUTCOME_TAKEN) | {CLOSED: kinds.OUTCOME_CLOSED}
+UNDELIVERED_MS = 60_000  # TP-BND-060: no receiver has confirmed it
 TELL_CLOSED_MS = 24 * 3600 * 1000  # a birth is answered with the cases that closed within this
 CAUSES = ("fall", "illness", "needed help", "false alarm", "cancelled", "test", "technical", "other")
 MACHINES = frozenset(("reception", CANARY))  # names that no person has
+
+
+# A person must look at it: anything that does not refer to an earlier alarm, and what cannot be read.
+RAISES = events.c.alarm & (events.c.state.is_(None) | (events.c.state == kinds.STATE_RAISED))
+HEARD = exists().where(deliveries.c.event_id == events.c.id, deliveries.c.state == "delivered")
+
+
+def unheard(tx: Connection) -> dict[int, int]:
+    """The cases that somebody has, and to which an alarm has come since that no receiver has confirmed: id, and when it came."""
+    late = cases.c.status.in_(ANSWERED) & (events.c.received_ms > cases.c.taken_ms) & RAISES & ~HEARD
+    query = select(events.c.case_id, func.min(events.c.received_ms)).join(cases, cases.c.id == events.c.case_id)
+    return {case_id: since_ms for case_id, since_ms in tx.execute(query.where(late).group_by(events.c.case_id))}
 
 
 def take(scope: Scope, case_id: int, by: str, at_ms: int | None = None) -> None:
@@ -76,21 +89,34 @@ def cancel(tx: Connection, case_id: int, gateway: str, at_ms: int) -> None:
 
 
 def tell_again(tx: Connection, gateways: Sequence[str], at_ms: int) -> None:
-    """Puts the outcomes of these gateways' handed over, taken and lately closed cases into the outbox (TP-WIR-016)."""
+    """Puts the outcomes of these gateways' open and lately closed cases into the outbox (TP-WIR-016): a home that was without
+    power does not remember what it had heard."""
     if not gateways:
         return
     homes = placed(tx, gateways)
     keys = {where.home_key for where in homes.values()}
     recent = cases.c.status.in_(ANSWERED) | ((cases.c.status == CLOSED) & (cases.c.closed_ms >= at_ms - TELL_CLOSED_MS))
-    handed_over = (cases.c.status == NEW) & cases.c.handed_over_ms.is_not(None)
-    columns = select(cases.c.id, cases.c.status, cases.c.gateway, cases.c.home_key)
-    query = columns.where(cases.c.gateway.in_(gateways) | cases.c.home_key.in_(keys), recent | handed_over)
+    columns = (
+        cases.c.id,
+        cases.c.status,
+        cases.c.gateway,
+        cases.c.home_key,
+        cases.c.cancelled_ms,
+        cases.c.handed_over_ms,
+    )
+    of_these = cases.c.gateway.in_(gateways) | cases.c.home_key.in_(keys)
+    query = select(*columns).where(of_these, recent | (cases.c.status == NEW))
     found = tx.execute(query.order_by(cases.c.id)).all()
     for gateway in gateways:
         home_key = homes[gateway].home_key if gateway in homes else gateway
         for row in found:
             if row.gateway == gateway or row.home_key == home_key:
-                tell(tx, row.id, OUTCOME_OF.get(row.status, kinds.OUTCOME_HANDED_OVER), (gateway,))
+                if row.status != NEW:
+                    tell(tx, row.id, OUTCOME_OF[row.status], (gateway,))
+                elif row.cancelled_ms is None:
+                    tell(tx, row.id, kinds.OUTCOME_STORED, (gateway,))
+                if row.status == NEW and row.handed_over_ms is not None:
+                    tell(tx, row.id, kinds.OUTCOME_HANDED_OVER, (gateway,))
 
 
 def tell(tx: Connection, case_id: int, outcome: int, gateways: Iterable[str] | None = None) -> None:

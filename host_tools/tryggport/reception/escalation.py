@@ -8,6 +8,7 @@ under one ref however often it is tried. The home hears `handed_over` when a rec
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import threading
 from collections import deque
@@ -39,9 +40,9 @@ from tryggport.wire import kinds
 from tryggport.wire.event import Event
 from tryggport.wire.fields import PayloadError
 
-UNDELIVERED_MS = 60_000  # TP-BND-060: the next step begins
+UNDELIVERED_MS = case_book.UNDELIVERED_MS
 RETRY_MS = 10_000  # TP-BND-061: an attempt that failed is repeated
-AT_ONCE = 8  # TP-BND-062: attempts under way
+AT_ONCE = 8  # TP-BND-062: attempts under way to one receiver
 CLAIM_MS = 30_000  # TP-BND-069: what an attempt may last before another worker makes it
 WAITING = "waiting"
 KINDS = ("scaip", "webhook", "console")
@@ -104,6 +105,16 @@ def next_step(listed: Sequence[Step], begun: Sequence[Any], now_ms: int, undeliv
     return min(last.position + 1, len(listed)) if due else None
 
 
+def next_for(
+    since_ms: int, listed: Sequence[Step], begun: Sequence[Any], now_ms: int, undelivered_ms: int
+) -> int | None:
+    """As `next_step`, for an alarm that came at `since_ms` to a case that somebody has, and that no receiver has confirmed."""
+    if not begun:
+        return 0
+    due = now_ms >= max(since_ms, begun[-1].started_ms) + undelivered_ms
+    return min(begun[-1].position + 1, len(listed)) if due else None
+
+
 @dataclass(frozen=True, slots=True)
 class Look:
     """What decides which deliveries an open case needs: its status, the steps begun, how many events, the newest."""
@@ -129,7 +140,7 @@ class Escalation:
         self._clock_ms = clock_ms
         self._undelivered_ms = undelivered_ms
         self._retry_ms = retry_ms
-        self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="escalation")
+        self._pools: dict[Step | None, ThreadPoolExecutor] = {}  # one that is silent holds up no other
         self._under_way: dict[int, Future[None]] = {}
         self._queued: dict[int, Look] = {}  # what each open case looked like when all its alarms had deliveries
         self._lock = threading.Lock()
@@ -137,8 +148,9 @@ class Escalation:
         self._noting = threading.Lock()
 
     def tick(self) -> None:
-        """Raises TryggError when the database fails."""
+        """Raises TryggError when the database fails, or failed when the end of an attempt was to be noted."""
         now_ms = self._clock_ms()
+        failed = self._ended()
         with self._database.read() as tx:  # what takes long is looked up beside those who store alarms
             due_steps = self._due_steps(tx, now_ms)
         if due_steps:
@@ -146,16 +158,29 @@ class Escalation:
                 _begin(tx, due_steps, now_ms)
         with self._database.read() as tx:
             looks, rows = self._alarms_to_queue(tx, now_ms)
-            ripe = tx.execute(select(deliveries.c.id).where(_ripe(now_ms)).limit(1)).first()
+            due = rows or self._due(tx, now_ms)
         jobs = []
-        if rows or ripe:
+        if due:
             with self._database.write() as tx:
                 for_each(tx, insert(deliveries), rows)
                 jobs = [(row.id, *_job(tx, row)) for row in self._due(tx, now_ms) if _claim(tx, row, now_ms)]
         self._queued = looks
         for delivery_id, step, notice in jobs:
             with self._lock:
-                self._under_way[delivery_id] = self._pool.submit(self._attempt, delivery_id, step, notice)
+                pool = self._pools.get(step)
+                if pool is None:
+                    pool = self._pools[step] = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="escalation")
+                self._under_way[delivery_id] = pool.submit(self._attempt, delivery_id, step, notice)
+        if failed:
+            raise failed
+
+    def _ended(self) -> TryggError | None:
+        """Forgets the attempts that have ended; what went wrong in one."""
+        with self._lock:
+            ended = {delivery_id: future for delivery_id, future in self._under_way.items() if future.done()}
+            for delivery_id in ended:
+                del self._under_way[delivery_id]
+        return next((e for future in ended.values() if isinstance(e := future.exception(), TryggError)), None)
 
     def settle(self) -> None:
         """Returns when no attempt is under way. Raises TryggError when the database failed in one."""
@@ -169,11 +194,14 @@ class Escalation:
 
     def close(self) -> None:
         """Begins nothing more; what is under way ends by its own time-out."""
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        for pool in self._pools.values():
+            pool.shutdown(wait=True, cancel_futures=True)
 
     def _due_steps(self, tx: Connection, now_ms: int) -> list[tuple[Row[Any], int, Step | None]]:
         """(case, position, step) of each step that is to begin; None for the end of a list that nobody knows of yet."""
-        waiting = (cases.c.status == NEW) & cases.c.test.is_(False) & grace.presented(now_ms)
+        unheard = case_book.unheard(tx)
+        waiting = (cases.c.status == NEW) | cases.c.id.in_(unheard)
+        waiting &= cases.c.test.is_(False) & grace.presented(now_ms)
         lists: dict[int | None, Sequence[Step]] = {}
         begun_of = _begun_by_case(tx, now_ms)
         found: list[tuple[Row[Any], int, Step | None]] = []
@@ -181,10 +209,14 @@ class Escalation:
             if case.municipality_id not in lists:
                 lists[case.municipality_id] = steps_of(tx, case.municipality_id)
             listed = lists[case.municipality_id]
-            position = next_step(listed, begun_of.get(case.id, []), now_ms, self._undelivered_ms)
+            begun = begun_of.get(case.id, [])
+            if case.id in unheard:
+                position = next_for(unheard[case.id], listed, begun, now_ms, self._undelivered_ms)
+            else:
+                position = next_step(listed, begun, now_ms, self._undelivered_ms)
             if position is not None and position < len(listed):
                 found.append((case, position, listed[position]))
-            elif position is not None and case.unanswered_ms is None:
+            elif position is not None and (case.unanswered_ms or 0) <= (case.taken_ms or 0):
                 found.append((case, position, None))
         return found
 
@@ -197,6 +229,7 @@ class Escalation:
         looks: dict[int, Look] = {}
         rows: list[dict[str, Any]] = []
         begun_of, alarms_of = _begun_by_case(tx, now_ms), _alarms_by_case(tx, now_ms)
+        unheard = case_book.unheard(tx)
         for case in tx.execute(select(cases).where(_goes_on(now_ms))).all():
             begun = begun_of.get(case.id, [])
             look = looks[case.id] = Look(case.status, tuple(map(tuple, begun)), *alarms_of.get(case.id, (0, 0)))
@@ -214,24 +247,28 @@ class Escalation:
             rows += [
                 {"case_id": case.id, "position": position, "ref": ref, "event_id": event_id, "state": WAITING,
                  "attempts": 0, "next_try_ms": now_ms}
-                for position in _receivers(case.status, has_it, tried) for ref, event_id in refs if (position, ref) not in there
+                for position in _receivers(case.status == NEW or case.id in unheard, has_it, tried) for ref, event_id in refs if (position, ref) not in there
             ]  # fmt: skip
         return looks, rows
 
     def _due(self, tx: Connection, now_ms: int) -> list[Row[Any]]:
         """Deliveries to try now: of each case and receiver the oldest that waits, while the case goes on."""
         earlier = deliveries.alias()
+        raised = exists().where(events.c.id == deliveries.c.event_id, case_book.RAISES)
+        # In their order; but an alarm that a receiver chokes on does not keep the next one from being tried once.
         is_first = ~exists().where(
             earlier.c.case_id == deliveries.c.case_id, earlier.c.position == deliveries.c.position,
             earlier.c.id < deliveries.c.id, earlier.c.state == WAITING,
+            (earlier.c.attempts == 0) | (deliveries.c.attempts > 0) | ~raised,
         )  # fmt: skip
         query = select(deliveries, cases.c.status).join(cases, cases.c.id == deliveries.c.case_id)
-        begun_of = _begun_by_case(tx, now_ms)
+        begun_of, unheard = _begun_by_case(tx, now_ms), case_book.unheard(tx)
         found = []
         for row in tx.execute(query.where(_ripe(now_ms), is_first, _goes_on(now_ms)).order_by(deliveries.c.id)).all():
             begun = begun_of.get(row.case_id, [])
             has_it = [step.position for step in begun if step.delivered_ms is not None]
-            wanted = _receivers(row.status, has_it, [step.position for step in begun if not step.refused])
+            goes_on = row.status == NEW or row.case_id in unheard
+            wanted = _receivers(goes_on, has_it, [step.position for step in begun if not step.refused])
             with self._lock:
                 future = self._under_way.get(row.id)
                 if row.position in wanted and (future is None or future.done()):
@@ -249,13 +286,18 @@ class Escalation:
         with self._noting:  # whoever gets here first notes what those behind have brought, in one transaction
             notes = [self._notes.popleft() for _ in range(len(self._notes))]
             try:
-                if notes:
-                    with self._database.write() as tx:
-                        for note in notes:
-                            _note(tx, *note, self._retry_ms)
-            except TryggError:
-                self._notes.extend(notes)
+                self._note(notes)
+            except Exception:
+                for note in notes if len(notes) > 1 else ():  # one of them may be to blame; the attempt is made again
+                    with contextlib.suppress(Exception):
+                        self._note([note])
                 raise
+
+    def _note(self, notes: Sequence[tuple[int, Delivery, int]]) -> None:
+        if notes:
+            with self._database.write() as tx:
+                for note in notes:
+                    _note(tx, *note, self._retry_ms)
 
     def _try(self, step: Step, notice: Notice) -> Delivery:
         return self._channel_of(step).deliver(notice)
@@ -263,13 +305,16 @@ class Escalation:
 
 def _begin(tx: Connection, due_steps: Sequence[tuple[Row[Any], int, Step | None]], now_ms: int) -> None:
     for case, position, step in due_steps:
+        if tx.execute(select(cases.c.status).where(cases.c.id == case.id).with_for_update()).scalar() != case.status:
+            continue  # somebody has taken it meanwhile
         if step:
             values = {"case_id": case.id, "position": position, "name": step.name, "started_ms": now_ms}
             tx.execute(insert(escalations).values(values))
             ledger.record(tx, WHO, f"goes to {step.name}", case_id=case.id, at_ms=now_ms)
         else:
             tx.execute(update(cases).where(cases.c.id == case.id).values(unanswered_ms=now_ms))
-            ledger.record(tx, WHO, "nobody has taken it, and nobody is left to tell", case_id=case.id, at_ms=now_ms)
+            what = "nobody has taken it" if case.status == NEW else "an alarm that came since has reached nobody"
+            ledger.record(tx, WHO, f"{what}, and nobody is left to tell", case_id=case.id, at_ms=now_ms)
 
 
 def _ripe(now_ms: int) -> ColumnElement[bool]:
@@ -301,9 +346,10 @@ def _alarms_by_case(tx: Connection, now_ms: int) -> dict[int, tuple[int, int]]:
     return {case_id: (count, newest) for case_id, count, newest in tx.execute(query.group_by(events.c.case_id))}
 
 
-def _receivers(status: str, has_it: Sequence[int], tried: Sequence[int]) -> Sequence[int]:
-    """Once somebody has the case, the receivers that hear of it are those that have it, and the one whose turn it is."""
-    if status != NEW:
+def _receivers(goes_on: bool, has_it: Sequence[int], tried: Sequence[int]) -> Sequence[int]:
+    """Once somebody has the case, the receivers that hear of it are those that have it, and the one whose turn it is where the
+    list goes on."""
+    if not goes_on:
         return has_it
     return sorted({*has_it, *tried[-1:]}) if has_it else tried
 
@@ -362,7 +408,8 @@ def _note(tx: Connection, delivery_id: int, done: Delivery, now_ms: int, retry_m
     """What came of an attempt; of one that another worker has ended already, nothing."""
     this = (deliveries.c.id == delivery_id) & (deliveries.c.state == WAITING)
     ended = done.outcome in (DELIVERED, REFUSED)
-    values: dict[str, Any] = {"attempts": deliveries.c.attempts + 1, "detail": done.detail[:200]}
+    detail = done.detail[:200].replace("\0", "?")  # PostgreSQL takes none in a text
+    values: dict[str, Any] = {"attempts": deliveries.c.attempts + 1, "detail": detail}
     values |= {"state": done.outcome, "ended_ms": now_ms} if ended else {"next_try_ms": now_ms + retry_ms}
     if not tx.execute(update(deliveries).where(this).values(values)).rowcount or not ended:
         return
@@ -372,14 +419,14 @@ def _note(tx: Connection, delivery_id: int, done: Delivery, now_ms: int, retry_m
     if done.outcome == REFUSED:
         if not _has_any(tx, row):
             tx.execute(update(escalations).where(step).values(refused=True))
-        ledger.record(tx, WHO, f"{name} refuses it: {done.detail}", case_id=row.case_id, at_ms=now_ms)
+        ledger.record(tx, WHO, f"{name} refuses it: {detail}", case_id=row.case_id, at_ms=now_ms)
         return
     tx.execute(update(escalations).where(step, escalations.c.delivered_ms.is_(None)).values(delivered_ms=now_ms))
     first = (cases.c.id == row.case_id) & cases.c.handed_over_ms.is_(None)
     tx.execute(update(cases).where(first).values(handed_over_ms=now_ms))
-    ledger.record(tx, WHO, f"handed over to {name}: {done.detail}", case_id=row.case_id, at_ms=now_ms)
-    if tx.execute(select(cases.c.status).where(cases.c.id == row.case_id)).scalar() == NEW:
-        case_book.tell(tx, row.case_id, kinds.OUTCOME_HANDED_OVER)
+    ledger.record(tx, WHO, f"handed over to {name}: {detail}", case_id=row.case_id, at_ms=now_ms)
+    status = tx.execute(select(cases.c.status).where(cases.c.id == row.case_id)).scalar()
+    case_book.tell(tx, row.case_id, case_book.OUTCOME_OF.get(status or NEW, kinds.OUTCOME_HANDED_OVER))
 
 
 def _has_any(tx: Connection, row: Any) -> bool:

@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy import Connection, exists, func, select, text
 
 from tryggport.reception import asked, gaps, sessions, vital
+from tryggport.reception import cases as case_book
 from tryggport.reception.aside import NOT_STORED
 from tryggport.reception.conditions import standing
 from tryggport.reception.installations import CANARY
@@ -112,7 +113,7 @@ def find(tx: Connection, now_ms: int, limits: Limits) -> tuple[list[Finding], li
         *_untested(tx, places, now_ms, limits),
         *_clones(tx, places, now_ms, limits),
         *_homeless(tx, states, places),
-        *_unanswered(tx),
+        *_unanswered(tx, now_ms),
         *_not_stored(tx, places),
         *_canary(tx, now_ms, limits),
     ]
@@ -254,15 +255,20 @@ def _homeless(tx: Connection, states: Sequence[Any], places: Mapping[str, Place]
             yield Place(gateway).finding("unassigned", sentence)
 
 
-def _unanswered(tx: Connection) -> Iterator[Finding]:
-    open_ones = (cases.c.unanswered_ms.is_not(None)) & (cases.c.status == "new")
+def _unanswered(tx: Connection, now_ms: int) -> Iterator[Finding]:
+    unheard = {
+        id: since_ms for id, since_ms in case_book.unheard(tx).items() if now_ms - since_ms >= case_book.UNDELIVERED_MS
+    }
+    open_ones = ((cases.c.unanswered_ms.is_not(None)) & (cases.c.status == "new")) | cases.c.id.in_(unheard)
     query = select(cases, installations.c.home)
     query = query.join(installations, installations.c.id == cases.c.installation_id, isouter=True).where(open_ones)
     for case in tx.execute(query.order_by(cases.c.id)):
         yield Finding(
             key=f"unanswered:{case.id}", kind="unanswered", municipality_id=case.municipality_id, home=case.home,
-            gateway=case.gateway or None, since_ms=case.opened_ms,
-            sentence=f"Nobody has taken case {case.id}, and everybody on the list was told. Take it now.",
+            gateway=case.gateway or None, since_ms=unheard.get(case.id, case.opened_ms),
+            sentence=f"An alarm has come since {case.taken_by} took case {case.id}, and nobody has confirmed it. Look at it now."
+            if case.id in unheard
+            else f"Nobody has taken case {case.id}, and everybody on the list was told. Take it now.",
         )  # fmt: skip
 
 

@@ -11,10 +11,11 @@ from sqlalchemy import Connection, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from tryggport.reception import conditions, dating, turns
+from tryggport.reception.cases import HEARD
 from tryggport.reception.database import Database
 from tryggport.reception.installations import Placed, is_revoked, placed
 from tryggport.reception.presence import keep_statuses
-from tryggport.reception.schema import conflicts, deliveries, events, outbox, refusals, unreadable
+from tryggport.reception.schema import cases, conflicts, deliveries, events, outbox, refusals, unreadable
 from tryggport.reception.triage import Fresh, Identity, assign_cases, by_epoch
 from tryggport.wire import kinds
 from tryggport.wire.event import Event, Unreadable
@@ -110,6 +111,9 @@ def _told(tx: Connection, row: Any) -> Told:
     if row.outcome == kinds.OUTCOME_HANDED_OVER:
         delivered = (deliveries.c.case_id == row.case_id) & (deliveries.c.state == "delivered")
         of_case &= events.c.id.in_(select(deliveries.c.event_id).where(delivered))
+    elif row.outcome == kinds.OUTCOME_TAKEN:  # what came since reaches who has the case by a receiver
+        taken_ms = select(cases.c.taken_ms).where(cases.c.id == row.case_id).scalar_subquery()
+        of_case &= (events.c.received_ms <= taken_ms) | HEARD
     query = select(events.c.epoch, events.c.seq, events.c.sha256).where(of_case)
     hashes: dict[bytes, dict[int, bytes]] = {}
     for epoch, seq, sha256 in tx.execute(query.order_by(events.c.id.desc()).limit(MAX_RANGES)):

@@ -63,15 +63,13 @@ def assign_cases(tx: Connection, fresh: Sequence[Fresh], homes: Mapping[str, Pla
     referred = _cases_referred_to(tx, later)
     here = {identity for f in raised if (identity := _identity(f))}
     orphans = [f for f in later if not f.clears and _ref(f) not in referred and _ref(f) not in here]
-    answered = _open_or_join(tx, raised + orphans, homes, at_ms)
+    _open_or_join(tx, raised + orphans, homes, at_ms)
     referred |= {identity: f.row["case_id"] for f in raised if (identity := _identity(f))}
     cancelled = _follow(tx, [f for f in later if f not in orphans], referred, at_ms)
     _write_case_ids(tx, [f.row for f in alarms if f.table is events and f.row["case_id"] is not None])
     cancelled |= _adopt_loose_clears(tx, raised, at_ms)
     if cancelled:
         grace.close_cancelled(tx, cancelled, at_ms)
-    for case_id, status in answered.items():
-        case_book.tell(tx, case_id, case_book.OUTCOME_OF[status])  # somebody has it: the home may know (TP-WIR-016)
 
 
 def by_epoch(identities: Iterable[Identity]) -> Iterator[tuple[str, bytes, ColumnElement[bool]]]:
@@ -91,14 +89,14 @@ def _write_case_ids(tx: Connection, rows: Sequence[dict[str, Any]]) -> None:
     for_each(tx, update(events).where(of_event).values(case_id=bindparam("c")), values)
 
 
-def _open_or_join(tx: Connection, raising: Sequence[Fresh], homes: Mapping[str, Placed], at_ms: int) -> dict[int, str]:
-    """Gives each alarm its case; returns the status of those that somebody has already."""
+def _open_or_join(tx: Connection, raising: Sequence[Fresh], homes: Mapping[str, Placed], at_ms: int) -> None:
+    """Gives each alarm its case. Of one that joins a case that somebody has, the home hears when that one can know of it."""
     wanted: dict[tuple[str, bool], list[Fresh]] = {}
     for f in raising:
         where = homes.get(f.row["gateway"])
         wanted.setdefault((where.home_key if where else f.row["gateway"], f.test), []).append(f)
     if not wanted:
-        return {}
+        return
     found = _open_cases(tx, wanted)
     missing = sorted(wanted.keys() - found.keys())
     if missing:
@@ -113,7 +111,6 @@ def _open_or_join(tx: Connection, raising: Sequence[Fresh], homes: Mapping[str, 
             f.row["case_id"] = case.id
             history.append(_history(case, f, at_ms))
     for_each(tx, insert(audit), history)
-    return {every[key].id: every[key].status for key in wanted if every[key].status in case_book.ANSWERED}
 
 
 def _open_cases(tx: Connection, keys: Collection[tuple[str, bool]]) -> dict[tuple[str, bool], Any]:
