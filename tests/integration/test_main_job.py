@@ -71,6 +71,7 @@ def test_TP_WIR_001_TP_WIR_002_a_recorded_everyday_activity_is_no_alarm_and_a_re
 
 def test_TP_WIR_019_TP_WIR_016_the_home_is_told_when_a_named_person_takes_the_case(chain: Chain) -> None:
     chain.board.press("help")
+    wait_stored(chain, "help", 1)
     assert chain.wait_light("sent")
     with contextlib.closing(open_database(chain.database_url)) as database:
         case = views.list_cases(centre(database), closed=False)[0]["id"]

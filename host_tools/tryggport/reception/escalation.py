@@ -247,7 +247,8 @@ class Escalation:
             rows += [
                 {"case_id": case.id, "position": position, "ref": ref, "event_id": event_id, "state": WAITING,
                  "attempts": 0, "next_try_ms": now_ms}
-                for position in _receivers(case.status == NEW or case.id in unheard, has_it, tried) for ref, event_id in refs if (position, ref) not in there
+                for position in _receivers(case.status == NEW or case.id in unheard, has_it, tried)
+                for ref, event_id in refs if (position, ref) not in there
             ]  # fmt: skip
         return looks, rows
 
