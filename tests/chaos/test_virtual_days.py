@@ -10,6 +10,7 @@ import os
 import random
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ MICROPYTHON = os.environ.get("MICROPYTHON", str(Path(sys.executable).with_name("
 DAYS = ROOT / "tests/chaos/virtual/days.py"
 SEED = os.environ.get("TRYGG_CHAOS_SEED")
 SHORT_SEED = 1
+Show = Callable[[str, object], None]
 FAULTS = (
     "network cut", "long outage", "broker restarted", "reception closed", "bad broker", "bad receipts", "old and false receipts", "lie",
     "clock stepped", "reception's clock stepped", "power cut", "cut in flash", "cut at an instant", "dropped", "duplicates",
@@ -50,8 +52,9 @@ def keeps_its_promises(report: dict[str, Any]) -> None:
     assert report["failed"] == [], f"seed {report['seed']}, {report['failures']} failures\n{trace}"
 
 
-def test_TP_WIR_050_two_virtual_days_lose_nothing_and_double_nothing() -> None:
+def test_TP_WIR_050_two_virtual_days_lose_nothing_and_double_nothing(record_property: Show) -> None:
     report = live(int(SEED or SHORT_SEED), 2)
+    record_property("shown", f"TRYGG_CHAOS_SEED={report['seed']}, two virtual days")
     print(json.dumps(report["happened"], indent=1))
     missing = [name for name in FAULTS if not report["happened"].get(name)]
     assert SEED or missing == [], "the story is too tame"
@@ -59,8 +62,9 @@ def test_TP_WIR_050_two_virtual_days_lose_nothing_and_double_nothing() -> None:
 
 
 @pytest.mark.long
-def test_TP_WIR_050_thirty_virtual_days_lose_nothing_and_double_nothing() -> None:
+def test_TP_WIR_050_thirty_virtual_days_lose_nothing_and_double_nothing(record_property: Show) -> None:
     report = live(int(SEED or random.randrange(1 << 30)), 30, timeout_s=3600)
+    record_property("shown", f"TRYGG_CHAOS_SEED={report['seed']}, thirty virtual days")
     print(json.dumps(report["happened"], indent=1))
     assert [name for name in FAULTS if not report["happened"].get(name)] == []
     keeps_its_promises(report)

@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 from reception_site import site  # noqa: F401
+from scaip_site import CID, arc, channel
 from tryggport.errors import TryggError
-from tryggport.reception import cases, installations, open_database, tenants, views, vital
+from tryggport.reception import SqlDeliveries, cases, installations, open_database, tenants, views, vital
 from tryggport.reception.canary import Canary
-from tryggport.reception.channels import Webhook
 from tryggport.reception.escalation import Escalation, Step, set_steps
 from tryggport.reception.findings import Limits
 from tryggport.reception.installations import CANARY, Placement
 from tryggport.reception.ledger import now_ms
+from tryggport.reception.scaip_step import ScaipStep
 from tryggport.reception.supervision import Supervisor
 from tryggport.reception.timers import Timers
+from tryggport.scaip.behaviour import behaviour
 from tryggport.sim import movement
 from tryggport.sim.chain import Chain
-
-sys.path.append(str(Path(__file__).parents[1] / "host"))
-from https_site import https_server
 
 HEARTBEAT_S = 2
 GRACE_MS = 3000
@@ -86,30 +83,24 @@ def chain(tmp_path):
 
 
 def test_TP_REC_018_a_fall_goes_to_the_second_receiver_is_taken_and_later_silence_is_on_the_work_list(
-    chain: Chain, tmp_path: Path
+    chain: Chain,
 ) -> None:
-    """A fall; the first receiver is busy, the second has it; an operator takes it; the home shows it; the heartbeat stops."""
-    secret = tmp_path / "hook.key"
-    secret.write_bytes(b"a secret of thirty-two characters")
+    """A fall; the first SCAIP receiver is busy, the second has it; an operator takes it; the home shows it; the heartbeat stops."""
     with contextlib.ExitStack() as stack:
         database = stack.enter_context(contextlib.closing(open_database(chain.database_url)))
-        busy, asked_busy, ca = stack.enter_context(https_server(chain.pki_folder, [503]))
-        second, asked_second, _ = stack.enter_context(https_server(chain.pki_folder, [204]))
+        busy, second = stack.enter_context(arc(always=behaviour("busy"))), stack.enter_context(arc())
         centre = tenants.centre(database)
         installations.add_municipality(centre, "Asker", "Ida")
         asker = tenants.municipality(database, "Asker")
-        installations.assign(centre, "Asker", Placement(home="A-1", gateway=chain.gateway, cid="4711"), "Ida", now_ms())
-        steps = [
-            Step("webhook", name, url, 60_000, str(secret)) for name, url in (("primary", busy), ("secondary", second))
-        ]
-        set_steps(centre, "Asker", steps, "Ida")
+        home = Placement(home="A-1", gateway=chain.gateway, cid=CID)
+        installations.assign(centre, "Asker", home, "Ida", now_ms())
+        receivers = {"primary": busy.udp, "secondary": second.tcp}
+        set_steps(centre, "Asker", [Step("scaip", name, uri) for name, uri in receivers.items()], "Ida")
         limits = Limits(heartbeat_ms=HEARTBEAT_S * 1000)
-        escalation = Escalation(
-            database, lambda step: Webhook(step.target, Path(step.secret_file or ""), ca), now_ms, UNDELIVERED_MS, 1000
-        )
-        stack.enter_context(
-            Timers(database, Supervisor(database, now_ms, limits), escalation, say=pytest.fail, beat_s=0.1, look_s=0.5)
-        )
+        ours, _ = stack.enter_context(channel(SqlDeliveries(database)))
+        escalation = Escalation(database, lambda step: ScaipStep(ours, step.target), now_ms, UNDELIVERED_MS, 1000)
+        supervisor = Supervisor(database, now_ms, limits)
+        stack.enter_context(Timers(database, supervisor, escalation, say=pytest.fail, beat_s=0.1, look_s=0.5))
 
         chain.board.feed(movement.fall(), movement.RATE_HZ)
         assert chain.wait_light("sent")
@@ -118,12 +109,12 @@ def test_TP_REC_018_a_fall_goes_to_the_second_receiver_is_taken_and_later_silenc
         )  # the home may still cancel
         assert in_time(lambda: views.list_cases(asker))
         assert chain.wait_light("handed_over")
-        assert len(asked_busy) >= 3 and len(asked_second) == 1
+        assert len(busy.refs) >= 3 and {*busy.refs} == {*second.refs} and len(second.seen) == 1
         (case,) = views.list_cases(asker)
         cases.take(asker, case["id"], "Kari")
         assert chain.wait_light("taken")
         cases.close(asker, case["id"], "Kari", "fall", "helped up")
-        assert len(asked_second) == 1
+        assert len(second.seen) == 1
         assert not [row for row in views.work_list(asker) if row["kind"] == "silent"]
 
         stopped_ms = now_ms()
