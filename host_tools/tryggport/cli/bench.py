@@ -13,7 +13,7 @@ from tryggport import paths
 
 def command(
     name: Annotated[
-        str | None, typer.Argument(help="latency, drain, memory, sign, mqtt, falls or journal; none: all.")
+        str | None, typer.Argument(help="latency, drain, memory, sign, mqtt, falls, reception or journal; none: all.")
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the named one as JSON.")] = False,
 ) -> None:
