@@ -24,6 +24,7 @@ from tryggport.wire import kinds
 
 sys.path.append(str(Path(__file__).parents[1] / "host"))
 from reception_databases import each_database_url, postgres  # noqa: F401
+from reception_world import MINUTE, World
 
 UNDELIVERED_MS = 2000  # a minute, scaled
 RETRY_MS = 500
@@ -141,6 +142,45 @@ def test_TP_SCA_011_TP_BND_210_faults_of_the_house_go_too_and_the_gateways_small
         gateway.publish(gateway.key.seal(b"\x81\x01", "trygg/1/kitchen-7/alarm"))
         with delivering(site.url):
             assert centre.wait(3)[2].request.stt == "Uleselig alarm"
+
+
+@pytest.fixture
+def world(each_database_url):  # noqa: F811
+    """At the present time: the bridge looks back from now."""
+    made = World(each_database_url)
+    made.now_ms = now_ms() - 30 * MINUTE
+    yield made
+    made.close()
+
+
+def town_with(world, name, *targets):
+    world.town(name)
+    set_steps(world.centre, name, [Step("scaip", f"receiver {n}", target) for n, target in enumerate(targets)], "Ida")
+
+
+def fault(world, seq, gateway="kitchen-7"):
+    world.arrive(world.event(seq, kinds.MAINS, gateway, severity=2), alarm=False)
+    world.later(MINUTE)
+
+
+def test_TP_REC_001_TP_SCA_011_a_fault_goes_to_the_centre_of_the_home_it_is_of_and_no_later_one(world):
+    store = SqlDeliveries(world.db)
+    with arc() as asker, arc() as baerum, channel(store) as (ours, _):
+        town_with(world, "Asker", asker.udp)
+        town_with(world, "Bærum", baerum.udp)
+        fault(world, 0)  # in no home yet
+        world.install("Asker", "A-1", "kitchen-7", cid="1")
+        fault(world, 1)
+        installations.replace(world.centre, "kitchen-7", "kitchen-8", "Ida", world.now_ms)
+        world.install("Bærum", "B-1", "kitchen-7", cid="2")
+        fault(world, 2)
+        installations.replace(world.centre, "kitchen-7", "kitchen-9", "Ida", world.now_ms)
+        world.install("Bærum", "B-2", "kitchen-7", cid="3")
+        fault(world, 3)
+        Bridge(world.db, ours).poll()
+        assert wait_for(lambda: not store.open())
+        assert [(s.request.cid, s.request.dty) for s in baerum.seen] == [("3", 41)]
+        assert asker.seen == []
 
 
 def test_TP_SCA_014_TP_BND_209_a_home_that_is_alive_beats_at_the_centre_and_a_silent_one_does_not(site):  # noqa: F811

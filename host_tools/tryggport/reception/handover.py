@@ -175,8 +175,16 @@ class Bridge:
             self._channel.heartbeat(home, state["path"], receivers)
 
 
+# Only what came while the gateway was where it is now: what it said in an earlier home is no other home's (TP-REC-001).
+_OF_THIS_HOME = (
+    (installations.c.gateway == events.c.gateway)
+    & installations.c.to_ms.is_(None)
+    & (installations.c.municipality_id == events.c.municipality_id)
+    & (installations.c.from_ms <= events.c.received_ms)
+)
 _NOTICES = (
     select(events.c.id, events.c.gateway, events.c.encoded)
+    .join(installations, _OF_THIS_HOME)
     .where(~events.c.alarm, ~events.c.test, events.c.kind.in_(WATCHED), events.c.received_ms >= text(":since_ms"))
     .order_by(events.c.id)
 )
