@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 from reception_site import site  # noqa: F401
 from scaip_site import CID, FAST, arc, channel, fall, wait_for
+from sqlalchemy import update
 from tryggport.errors import TryggError
-from tryggport.reception import SqlDeliveries, cases, handover, installations, open_database, tenants, views
+from tryggport.reception import SqlDeliveries, cases, handover, installations, open_database, schema, tenants, views
 from tryggport.reception.escalation import CLAIM_MS, Escalation, Step, set_steps
 from tryggport.reception.handover import Bridge
 from tryggport.reception.installations import Placement
 from tryggport.reception.ledger import now_ms
-from tryggport.reception.scaip_step import ScaipStep
+from tryggport.reception.scaip_step import ScaipStep, check_target
 from tryggport.reception.supervision import Supervisor
 from tryggport.reception.timers import Timers
 from tryggport.scaip.behaviour import behaviour
@@ -181,6 +182,43 @@ def test_TP_REC_001_TP_SCA_011_a_fault_goes_to_the_centre_of_the_home_it_is_of_a
         assert wait_for(lambda: not store.open())
         assert [(s.request.cid, s.request.dty) for s in baerum.seen] == [("3", 41)]
         assert asker.seen == []
+
+
+def mistype(world, name):
+    """As a list that was written before addresses were checked."""
+    with world.db.write() as tx:
+        owner = tenants.municipality_id(tx, name)
+        tx.execute(update(schema.steps).where(schema.steps.c.municipality_id == owner).values(target="alarm@arc"))
+
+
+def test_TP_SCA_014_TP_SCA_011_a_mistyped_address_silences_no_other_municipality_and_is_said_once(world):
+    said = []
+    with arc() as centre, channel(SqlDeliveries(world.db)) as (ours, _):
+        town_with(world, "Asker", centre.udp)
+        town_with(world, "Bærum", centre.udp)
+        mistype(world, "Asker")
+        world.install("Asker", "A-1", "attic-1", cid="1")
+        world.install("Bærum", "B-1", "kitchen-7", cid="2")
+        fault(world, 0, "attic-1")
+        fault(world, 0)
+        world.now_ms = now_ms()
+        world.say("attic-1")
+        world.say("kitchen-7")
+        bridge = Bridge(world.db, ours, say=said.append)
+        for _ in range(3):
+            bridge.poll()
+        assert {(s.request.cid, s.request.mty) for s in centre.wait(2)} == {("2", "IN"), ("2", "PI")}
+        assert said == ["'alarm@arc' is not a SIP address."]
+        set_steps(world.centre, "Asker", [Step("scaip", "receiver 0", centre.udp)], "Ida")
+        bridge.poll()
+        assert {(s.request.cid, s.request.mty) for s in centre.wait(4)[2:]} == {("1", "IN"), ("1", "PI")}
+
+
+def test_TP_REC_006_the_addresses_of_a_step_can_be_checked_when_they_are_typed():
+    check_target("sips:alarm@one.example sip:alarm@10.0.0.5:5060;transport=tcp")
+    for target in ("", "alarm@one.example", "sips:alarm@one.example, sips:alarm@two.example"):
+        with pytest.raises(TryggError):
+            check_target(target)
 
 
 def test_TP_SCA_014_TP_BND_209_a_home_that_is_alive_beats_at_the_centre_and_a_silent_one_does_not(site):  # noqa: F811

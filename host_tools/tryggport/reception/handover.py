@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import (
@@ -138,6 +139,7 @@ class Bridge:
         self._heartbeat_s = heartbeat_s
         self._say = say
         self._known: set[int] = set()
+        self._wrong: set[str] = set()
         self._beaten: dict[tuple[str, int], float] = {}
 
     def run(self, stop: threading.Event) -> None:
@@ -150,29 +152,49 @@ class Bridge:
                 stop.wait(10 * POLL_S)
 
     def poll(self) -> None:
-        """Hands over what is new. Raises TryggError when the database fails; nothing is lost by that."""
+        """Hands over what is new, and says once what cannot be. Raises TryggError when the database cannot be read; nothing is
+        lost by that."""
         with self._database.read() as tx:
             homes = _homes(tx)
             notices: Sequence[Any] = tx.execute(_NOTICES, {"since_ms": now_ms() - LOOK_BACK_MS}).all()
             states = tx.execute(select(statuses)).mappings().all()
+        wrong: set[str] = set()
         for row in notices:
             if row.id not in self._known and row.gateway in homes:
-                home, receivers = homes[row.gateway]
-                request = codes.request_for(Event.from_bytes(row.encoded), home, alarm=False)
-                self._channel.deliver(request, receivers, alarm=False)
-                self._known.add(row.id)
+                with _apart(wrong):
+                    self._tell(row, *homes[row.gateway])
         self._known &= {row.id for row in notices}
         for gateway, state in newest_heard(states).items():
             if gateway in homes and state["online"]:
-                self._beat(state, *homes[gateway])
+                with _apart(wrong):
+                    self._beat(state, *homes[gateway])
+        for sentence in sorted(wrong - self._wrong):
+            self._say(sentence)
+        self._wrong = wrong
+
+    def _tell(self, row: Row[Any], home: Home, receivers: Sequence[str]) -> None:
+        request = codes.request_for(Event.from_bytes(row.encoded), home, alarm=False)
+        self._channel.deliver(request, receivers, alarm=False)
+        self._known.add(row.id)
 
     def _beat(self, state: Mapping[Any, Any], home: Home, receivers: Sequence[str]) -> None:
         """A home is alive over the path it is on, for as long as its own heartbeat is not three times overdue."""
         path, now_s = (state["gateway"], state["path"]), time.monotonic()
         fresh = state["seen_ms"] is not None and now_ms() - state["seen_ms"] < 3000 * HEARTBEAT_S
         if fresh and now_s - self._beaten.get(path, -1e9) >= self._heartbeat_s:
-            self._beaten[path] = now_s
             self._channel.heartbeat(home, state["path"], receivers)
+            self._beaten[path] = now_s
+
+
+@contextlib.contextmanager
+def _apart(wrong: set[str]) -> Iterator[None]:
+    """What goes wrong for one home is put into `wrong` and stops no other: a mistyped address is one municipality's own."""
+    try:
+        yield
+    except TryggError as e:
+        wrong.add(e.message)
+    except Exception as e:
+        wrong.add(f"fault in this program: {e!r}")
 
 
 # Only what came while the gateway was where it is now: what it said in an earlier home is no other home's (TP-REC-001).
