@@ -10,7 +10,18 @@ from reception_site import site  # noqa: F401
 from scaip_site import CID, FAST, arc, channel, fall, wait_for
 from sqlalchemy import update
 from tryggport.errors import TryggError
-from tryggport.reception import SqlDeliveries, cases, handover, installations, open_database, schema, tenants, views
+from tryggport.reception import (
+    SqlDeliveries,
+    cases,
+    findings,
+    handover,
+    installations,
+    open_database,
+    schema,
+    tenants,
+    views,
+    vital,
+)
 from tryggport.reception.escalation import CLAIM_MS, Escalation, Step, set_steps
 from tryggport.reception.handover import Bridge
 from tryggport.reception.installations import Placement
@@ -212,6 +223,33 @@ def test_TP_SCA_014_TP_SCA_011_a_mistyped_address_silences_no_other_municipality
         set_steps(world.centre, "Asker", [Step("scaip", "receiver 0", centre.udp)], "Ida")
         bridge.poll()
         assert {(s.request.cid, s.request.mty) for s in centre.wait(4)[2:]} == {("1", "IN"), ("1", "PI")}
+
+
+def test_TP_REC_009_TP_BND_063_homes_beat_only_while_the_receptions_own_alarm_comes_through(world):
+    assert findings.DEFAULTS.canary_ms == 180_000
+
+    def came_through(ago_ms):
+        with world.db.write() as tx:
+            vital.note(tx, vital.CANARY, now_ms() - ago_ms)
+
+    with arc() as centre, channel(SqlDeliveries(world.db)) as (ours, _):
+        town_with(world, "Asker", centre.udp)
+        world.install("Asker", "A-1", "kitchen-7", cid="1")
+        fault(world, 0)
+        world.now_ms = now_ms()
+        world.say("kitchen-7")
+        bridge = Bridge(world.db, ours, has_canary=True, heartbeat_s=0)
+        bridge.poll()  # none has come through yet
+        assert [s.request.mty for s in centre.wait(1)] == ["IN"]
+        came_through(179_000)
+        bridge.poll()
+        assert centre.wait(2)[1].request.mty == "PI"
+        came_through(180_000)
+        bridge.poll()
+        Bridge(world.db, ours).poll()  # one that has no canary
+        assert [s.request.mty for s in centre.wait(3)] == ["IN", "PI", "PI"]
+        time.sleep(0.3)
+        assert len(centre.seen) == 3
 
 
 def test_TP_REC_006_the_addresses_of_a_step_can_be_checked_when_they_are_typed():

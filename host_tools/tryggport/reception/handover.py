@@ -33,7 +33,9 @@ from sqlalchemy import (
 )
 
 from tryggport.errors import TryggError
+from tryggport.reception import vital
 from tryggport.reception.database import Database
+from tryggport.reception.findings import DEFAULTS
 from tryggport.reception.ledger import now_ms
 from tryggport.reception.presence import newest_heard
 from tryggport.reception.schema import ID, events, installations, metadata, statuses, steps
@@ -123,7 +125,8 @@ class SqlDeliveries:
 class Bridge:
     """Gives the channel what is new in the database, and a heartbeat of each home that is alive, for the path it is on.
 
-    A home is an installation with a cid; its receivers are the SCAIP steps of its municipality.
+    A home is an installation with a cid; its receivers are the SCAIP steps of its municipality. Where a canary runs, homes beat
+    only while its alarm comes through: a centre that hears no beat finds out that the reception does not work (TP-REC-009).
     """
 
     def __init__(
@@ -131,11 +134,13 @@ class Bridge:
         database: Database,
         channel: ScaipChannel,
         *,
+        has_canary: bool = False,
         heartbeat_s: float = HEARTBEAT_S,
         say: Callable[[str], None] = print,
     ) -> None:
         self._database = database
         self._channel = channel
+        self._has_canary = has_canary
         self._heartbeat_s = heartbeat_s
         self._say = say
         self._known: set[int] = set()
@@ -157,7 +162,7 @@ class Bridge:
         with self._database.read() as tx:
             homes = _homes(tx)
             notices: Sequence[Any] = tx.execute(_NOTICES, {"since_ms": now_ms() - LOOK_BACK_MS}).all()
-            states = tx.execute(select(statuses)).mappings().all()
+            states = tx.execute(select(statuses)).mappings().all() if self._works(tx) else ()
         wrong: set[str] = set()
         for row in notices:
             if row.id not in self._known and row.gateway in homes:
@@ -171,6 +176,13 @@ class Bridge:
         for sentence in sorted(wrong - self._wrong):
             self._say(sentence)
         self._wrong = wrong
+
+    def _works(self, tx: Connection) -> bool:
+        """Whether the reception's own alarm has come through lately."""
+        if not self._has_canary:
+            return True
+        last_ms = vital.last(tx, vital.CANARY)
+        return last_ms is not None and now_ms() - last_ms < DEFAULTS.canary_ms
 
     def _tell(self, row: Row[Any], home: Home, receivers: Sequence[str]) -> None:
         request = codes.request_for(Event.from_bytes(row.encoded), home, alarm=False)
