@@ -188,6 +188,47 @@ def test_TP_BND_207_TP_BND_208_bounds_of_retries():
         )  # one connection is shared; the silent attempt closed its own
 
 
+def late_of(ours, ref, *receivers):
+    """What the next attempt says, once the late reply has had the time to come."""
+    assert not ours.attempt(fall(ref), receivers).delivered
+    time.sleep(0.6)
+    return ours.attempt(fall(ref), receivers)
+
+
+def test_TP_SCA_013_a_centre_that_confirms_an_attempt_too_late_has_the_alarm():
+    with arc("late=0.9", always=behaviour("no-reply")) as slow, arc() as well, channel() as (ours, _):
+        assert late_of(ours, "a", slow.udp) == channel_module.LATE
+        assert ours.attempt(fall("a"), [slow.udp]).delivered  # should the caller not have stored it
+        assert slow.refs == ["a"]
+        assert ours.attempt(fall("a"), [well.udp]).delivered  # another step: it never had the alarm
+        assert well.refs == ["a"]
+        assert not ours.attempt(fall("b"), [slow.udp]).delivered
+
+
+@pytest.mark.parametrize("behave", ["snu=6", "wrong-ref", "no-reply"])
+def test_TP_SCA_013_TP_SCA_005_only_a_late_reply_with_status_0_and_the_reference_counts(behave):
+    late = dataclasses.replace(behaviour(behave), delay_s=0.9)
+    with arc(always=late) as centre, channel() as (ours, _):
+        assert not late_of(ours, "a", centre.udp).delivered
+        assert centre.refs == ["a", "a"]
+
+
+def test_TP_SCA_013_a_late_reply_is_for_whoever_took_the_alarm_and_for_nobody_when_two_did():
+    with (
+        arc("late=0.9") as slow,
+        arc(always=behaviour("no-reply")) as other,
+        arc(always=behaviour("lost")) as dead,
+        channel() as (ours, _),
+    ):
+        assert not ours.attempt(fall("a"), [dead.udp]).delivered
+        assert late_of(ours, "a", slow.udp).delivered
+        assert not ours.attempt(fall("a"), [dead.udp]).delivered
+        slow.behave("late=0.9,no-reply")
+        assert not ours.attempt(fall("b"), [other.udp]).delivered
+        assert not late_of(ours, "b", slow.udp).delivered
+        assert not ours.attempt(fall("b"), [other.udp]).delivered
+
+
 def test_TP_SCA_006_TP_BND_212_a_single_attempt_tells_a_caller_with_a_list_of_its_own_what_came_of_it():
     assert channel_module.ATTEMPT_S == 25.0
     with (

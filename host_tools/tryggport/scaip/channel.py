@@ -30,11 +30,12 @@ from tryggport.errors import TryggError
 from tryggport.scaip import codes
 from tryggport.scaip.agent import Agent, Listen
 from tryggport.scaip.codes import Home
-from tryggport.scaip.courier import REPLY_S, Courier, check_receivers
+from tryggport.scaip.courier import REPLY_S, Courier, check_receivers, is_trusted
 from tryggport.scaip.deliveries import DELIVERED, REFUSED, WAITING, Deliveries, Delivery
 from tryggport.scaip.digest import Credentials
 from tryggport.scaip.judge import Next, Verdict
-from tryggport.scaip.locate import TCP, TLS, UDP, Locator, parse_uri
+from tryggport.scaip.late import Unconfirmed
+from tryggport.scaip.locate import TCP, UDP, Locator
 from tryggport.scaip.message import MESSAGE, OK, Reply, Request, parse
 
 UNDELIVERED = "undelivered"
@@ -44,6 +45,7 @@ AT_ONCE = 64  # TP-BND-208
 START_S = 10.0
 ATTEMPT_S = 25.0  # TP-BND-212
 REMEMBERED = 10_000
+LATE = Verdict(Next.DELIVERED, "accepted, late", OK)
 _T = TypeVar("_T")
 
 
@@ -92,6 +94,7 @@ class ScaipChannel:
         self._on_outcome = on_outcome
         self._say = say
         self._open: dict[str, Delivery] = {}
+        self._tried = Unconfirmed()
         self._done: dict[str, tuple[str, ...]] = {}  # receivers of those that were settled lately
         self._lanes: dict[tuple[str, bool], tuple[asyncio.Task[None], asyncio.Event]] = {}
         self._clocks: dict[str, asyncio.TimerHandle] = {}
@@ -146,8 +149,9 @@ class ScaipChannel:
     def attempt(self, request: Request, receivers: Sequence[str]) -> Verdict:
         """Tries each receiver once, best first, until one has it; for a caller that keeps its own list and repeats by itself.
 
-        Blocks for at most ATTEMPT_S, which the receivers share; nothing is kept. `REFUSED` only when all of them refuse.
-        Raises TryggError for a bad address or request.
+        Blocks for at most ATTEMPT_S, which the receivers share; nothing is stored. `REFUSED` only when all of them refuse. Where
+        one of them has confirmed since the last attempt was given up, nothing is sent. Raises TryggError for a bad address or
+        request.
         """
         return self._call(self._attempt(request, check_receivers(receivers)), ATTEMPT_S + START_S)
 
@@ -155,13 +159,18 @@ class ScaipChannel:
         said: list[Verdict] = []
         deadline = self._loop.time() + ATTEMPT_S
         for place, receiver in enumerate(receivers):
+            if self._tried.confirmed(request.ref, receivers):
+                return LATE
             share_s = (deadline - self._loop.time()) / (len(receivers) - place)
             reply_s = min(self._times.reply_s, share_s / 2)  # a message that is rejected goes a second time
             verdict = await self.courier.attempt(request, receiver, reply_s=reply_s)
             if verdict.next is Next.REDUCE:
                 verdict = await self.courier.attempt(request.reduced(), receiver, reply_s=reply_s)
             if verdict.delivered:
+                self._tried.settle(request.ref, receivers)
                 return verdict
+            if not verdict.reached:
+                self._tried.give_up(request.ref, receivers, took=verdict.took)
             said.append(verdict)
         return next((v for v in said if v.next is not Next.REFUSED), said[-1])
 
@@ -305,12 +314,13 @@ class ScaipChannel:
 
     def _late(self, reply: Reply, transport: str) -> None:
         """A reply that no attempt waits for: the alarm is with the centre all the same."""
+        self._tried.hear(reply, transport)
         delivery = self._open.get(reply.ref)
         if delivery is None or reply.snu != OK:
             return
-        if transport == TLS or not any(parse_uri(receiver).secure for receiver in delivery.receivers):
+        if is_trusted(delivery.receivers, transport):
             try:
-                self._keep(reply.ref, state=DELIVERED, snu=OK, why="accepted, late")
+                self._keep(reply.ref, state=DELIVERED, snu=LATE.snu, why=LATE.why)
             except TryggError as e:
                 self._say(e.message)
 
