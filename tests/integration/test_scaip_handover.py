@@ -273,6 +273,8 @@ def test_TP_SCA_014_TP_BND_209_a_home_that_is_alive_beats_at_the_centre_and_a_si
             gateway.connects += 1
             gateway.birth(path=1)
             assert wait_for(lambda: centre.seen[-1].request.stc == 103)
+            moved = len(centre.seen)
+            assert {s.request.stc for s in centre.wait(moved + 2)[moved:]} == {103}  # the path at rest has none
             gateway.birth(path=1, online=False)  # the will
             time.sleep(0.7)
             count = len(centre.seen)
