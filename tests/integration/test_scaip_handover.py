@@ -1,6 +1,7 @@
 """From the gateway to the centre's own system and back to the home: reception, escalation list, SCAIP and simulated centres."""
 
 import contextlib
+import socket
 import sys
 import time
 from pathlib import Path
@@ -29,6 +30,7 @@ from tryggport.reception.ledger import now_ms
 from tryggport.reception.scaip_step import ScaipStep, check_target
 from tryggport.reception.supervision import Supervisor
 from tryggport.reception.timers import Timers
+from tryggport.scaip import channel as channel_module
 from tryggport.scaip.behaviour import behaviour
 from tryggport.scaip.codes import meaning
 from tryggport.sim.chain import Chain
@@ -133,6 +135,27 @@ def test_TP_SCA_012_TP_SCA_004_kill_9_of_the_reception_loses_nothing_and_doubles
         assert [seen.from_user for seen in centre.seen] == [CID] * len(centre.seen)
         accepted = site.query("SELECT count(*) FROM audit WHERE what LIKE 'handed over to%'")
         assert accepted == [(1,)]
+
+
+def test_TP_REC_201_TP_BND_213_who_finds_the_scaip_port_taken_leads_without_it_until_it_is_free(site):  # noqa: F811
+    gateway = site.gateway()
+    tried = "SELECT count(*) FROM deliveries WHERE attempts > 0 AND state = 'waiting'"
+    with arc() as centre, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        place(site.url, gateway.id, centre.udp)
+        listen = ("--scaip-listen", f"udp:127.0.0.1:{taken.getsockname()[1]}")
+        with site.connected(gateway), site.reception_process(*listen):
+            assert wait_for(lambda: vital_sign(site.url, vital.CANARY), 20)
+            gateway.send(gateway.event(kinds.FALL))
+            assert wait_for(lambda: site.query(tried) == [(1,)], 15)
+            assert centre.seen == []
+            taken.close()
+            assert wait_for(lambda: kinds.OUTCOME_HANDED_OVER in outcomes(gateway), channel_module.REOPEN_S + 15)
+
+
+def vital_sign(url, name):
+    with contextlib.closing(open_database(url)) as database, database.read() as tx:
+        return vital.last(tx, name)
 
 
 def test_TP_SCA_011_TP_BND_210_faults_of_the_house_go_too_and_the_gateways_small_talk_does_not(site):  # noqa: F811
