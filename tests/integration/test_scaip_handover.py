@@ -3,6 +3,7 @@
 import contextlib
 import socket
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -242,7 +243,8 @@ def test_TP_SCA_014_TP_SCA_011_a_mistyped_address_silences_no_other_municipality
         for _ in range(3):
             bridge.poll()
         assert {(s.request.cid, s.request.mty) for s in centre.wait(2)} == {("2", "IN"), ("2", "PI")}
-        assert said == ["'alarm@arc' is not a SIP address."]
+        (sentence,) = said
+        assert sentence.startswith("'alarm@arc' is not a SIP address.")
         set_steps(world.centre, "Asker", [Step("scaip", "receiver 0", centre.udp)], "Ida")
         bridge.poll()
         assert {(s.request.cid, s.request.mty) for s in centre.wait(4)[2:]} == {("1", "IN"), ("1", "PI")}
@@ -273,6 +275,34 @@ def test_TP_REC_009_TP_BND_063_homes_beat_only_while_the_receptions_own_alarm_co
         assert [s.request.mty for s in centre.wait(3)] == ["IN", "PI", "PI"]
         time.sleep(0.3)
         assert len(centre.seen) == 3
+
+
+class FaultyOnce(SqlDeliveries):
+    """A store with a fault of ours in it, the first time."""
+
+    faults = 1
+
+    def add(self, delivery):
+        self.faults -= 1
+        if self.faults == 0:
+            raise ValueError("ours")
+        return super().add(delivery)
+
+
+def test_TP_SCA_014_a_fault_of_ours_at_one_message_stops_no_other_and_ends_no_thread(world):
+    said, stop = [], threading.Event()
+    with arc() as centre, channel(FaultyOnce(world.db)) as (ours, _):
+        town_with(world, "Asker", centre.udp)
+        world.install("Asker", "A-1", "kitchen-7", cid="1")
+        fault(world, 0)
+        fault(world, 1)
+        bridge = Bridge(world.db, ours, say=said.append)
+        thread = threading.Thread(target=bridge.run, args=(stop,))
+        thread.start()
+        centre.wait(2)
+        stop.set()
+        thread.join()
+        assert said == ["fault in this program: ValueError('ours')"]
 
 
 def test_TP_REC_006_the_addresses_of_a_step_can_be_checked_when_they_are_typed():

@@ -32,7 +32,7 @@ from sqlalchemy import (
     update,
 )
 
-from tryggport.errors import TryggError
+from tryggport.errors import TryggError, in_words
 from tryggport.reception import vital
 from tryggport.reception.database import Database
 from tryggport.reception.findings import DEFAULTS
@@ -148,12 +148,12 @@ class Bridge:
         self._beaten: dict[tuple[str, int], float] = {}
 
     def run(self, stop: threading.Event) -> None:
-        """Until `stop` is set. A database that fails for a while is told of, and tried again."""
+        """Until `stop` is set. What fails, as a database for a while, is told of and tried again."""
         while not stop.wait(POLL_S):
             try:
                 self.poll()
-            except TryggError as e:
-                self._say(e.message)
+            except Exception as e:
+                self._say(in_words(e))
                 stop.wait(10 * POLL_S)
 
     def poll(self) -> None:
@@ -203,10 +203,8 @@ def _apart(wrong: set[str]) -> Iterator[None]:
     """What goes wrong for one home is put into `wrong` and stops no other: a mistyped address is one municipality's own."""
     try:
         yield
-    except TryggError as e:
-        wrong.add(e.message)
     except Exception as e:
-        wrong.add(f"fault in this program: {e!r}")
+        wrong.add(in_words(e))
 
 
 # Only what came while the gateway was where it is now: what it said in an earlier home is no other home's (TP-REC-001).
