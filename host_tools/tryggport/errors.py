@@ -12,3 +12,8 @@ class TryggError(Exception):
         self.message = message
         self.hint = hint
         self.usage = usage
+
+
+def in_words(e: Exception) -> str:
+    """What a thread says that has to go on whatever fails: a silent death of it would be worse than any fault of ours."""
+    return str(e) if isinstance(e, TryggError) else f"fault in this program: {e!r}"

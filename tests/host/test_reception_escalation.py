@@ -14,7 +14,7 @@ from reception_databases import database_url, postgres  # noqa: F401
 from reception_world import HOUR, MINUTE, SECOND, World, sqlite_url
 from tryggport import pki
 from tryggport.errors import TryggError
-from tryggport.reception import canary, cases, channels, escalation, supervision, timers, views
+from tryggport.reception import canary, cases, channels, escalation, findings, supervision, timers, views
 from tryggport.reception.channels import DELIVERED, REFUSED, UNDELIVERED, Console, Delivery, Webhook
 from tryggport.reception.escalation import Escalation, Step, next_step
 from tryggport.wire import kinds
@@ -452,7 +452,8 @@ def test_TP_BND_060_to_069_the_times_of_the_reception():
     page = (Path(__file__).parents[2] / "protocols" / "bounds.md").read_text()
     for name, value in (
         ("060", f"{escalation.UNDELIVERED_MS // 1000} s"), ("061", f"{escalation.RETRY_MS // 1000} s"),
-        ("062", str(escalation.AT_ONCE)), ("063", f"every {canary.EVERY_S:g} s, {canary.AGAIN_S:g} s after a failure"),
+        ("062", str(escalation.AT_ONCE)),
+        ("063", f"every {canary.EVERY_S:g} s, {canary.AGAIN_S:g} s after a failure; after {findings.DEFAULTS.canary_ms // 1000} s without"),
         ("064", f"{canary.ANSWER_S:g} s"), ("065", f"every {timers.BEAT_S:g} s"), ("066", f"every {timers.LOOK_S:g} s"),
         ("069", f"{escalation.CLAIM_MS // 1000} s"), ("067", f"{channels.TIMEOUT_S:g} s"), ("068", f"{channels.WATCH_MS // 1000} s after"),
     ):  # fmt: skip

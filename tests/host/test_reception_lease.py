@@ -12,6 +12,7 @@ from tryggport import pki
 from tryggport.errors import TryggError
 from tryggport.pki import files
 from tryggport.reception import ledger, seats, supervision, timers, views
+from tryggport.reception.adoption import Adoption
 from tryggport.reception.duty import Duty
 from tryggport.reception.escalation import Escalation
 from tryggport.reception.lease import LEASE_MS, Lease, NotLeadingError, lease
@@ -182,6 +183,36 @@ def test_TP_REC_201_work_that_cannot_begin_leaves_the_lead_to_another_one(world)
             assert in_time(lambda: work.began == 1)
 
 
+@pytest.mark.parametrize("when", ["begins", "ends"])
+def test_TP_REC_201_a_fault_of_ours_in_the_work_leaves_the_lead_to_another_one(world, when):
+    @contextlib.contextmanager
+    def faulty():
+        if when == "begins":
+            raise ValueError("ours")
+        yield
+        raise ValueError("ours")
+
+    work, said, fit = Work(), [], threading.Event()
+    holder = a_lease(world, "before")
+    assert holder.attempt()
+    first = Duty(Lease(world.db, "one", STEADY_MS), faulty, said.append, fit=fit.is_set, renew_s=RENEW_S, unfit_s=0.3)
+    with first:
+        assert in_time(lambda: "cannot lead: fault in this program: ValueError('ours')" in said)
+        with Duty(Lease(world.db, "two", STEADY_MS), work, said.append, renew_s=RENEW_S):
+            assert in_time(lambda: work.began == 1, 5)
+
+
+def test_TP_REC_201_a_fault_of_ours_in_the_look_at_the_seat_ends_the_worker_in_order(world):
+    failed = []
+
+    def check():
+        raise ValueError("ours")
+
+    with Duty(Lease(world.db, "one", STEADY_MS), Work(), print, check=check, fail=failed.append, renew_s=RENEW_S):
+        assert in_time(lambda: failed)
+    assert failed[0].message == "fault in this program: ValueError('ours')"
+
+
 def test_TP_REC_201_a_leader_without_a_broker_gives_way_to_a_worker_that_has_one(world):
     one, two, said, connected = Work(), Work(), [], threading.Event()
     connected.set()
@@ -261,6 +292,21 @@ def test_TP_REC_200_without_a_certificate_for_the_next_worker_it_says_where_to_m
     assert not set(files.WORKERS) - {"reception", *(f"reception-{n}" for n in range(2, 9))}
     with pytest.raises(TryggError, match="the receiver's own"):
         Gateway(folder, "reception-2")
+
+
+def test_TP_REC_207_a_fault_of_ours_in_fetching_is_told_and_the_seat_is_tried_again(postgres_world):
+    world, fetched, said = postgres_world, [], []
+    seats.try_take(world.db, 5).give_back(empty=False)
+
+    def fetch(seat):
+        fetched.append(seat.name)
+        if len(fetched) == 1:
+            raise ValueError("ours")
+        return True
+
+    with Adoption(world.db, fetch, lambda: True, said.append, patience_s=0):
+        assert in_time(lambda: _orphans(world) == [])
+    assert (fetched, said) == (["reception-5"] * 2, ["fault in this program: ValueError('ours')"])
 
 
 def _orphans(world):

@@ -44,12 +44,15 @@ def test_TP_REC_009_the_canary_goes_the_whole_way_and_pulses_only_when_it_has_co
     def fails() -> None:
         raise TryggError("This pulse fails.")
 
+    def is_faulty() -> None:
+        raise ValueError("ours")
+
     with contextlib.closing(open_database(site.url)) as database:
-        where = (site.host, site.port, now_ms, [fails, lambda: pulses.append(1)], said.append, 3)
+        where = (site.host, site.port, now_ms, [fails, is_faulty, lambda: pulses.append(1)], said.append, 3)
         canary = Canary(site.pki, database, *where)
         with site.reception():
             assert canary.tick() and canary.tick()
-            assert (len(pulses), said) == (2, ["This pulse fails."] * 2)
+            assert (len(pulses), said) == (2, ["This pulse fails.", "fault in this program: ValueError('ours')"] * 2)
         assert views.vital_signs(tenants.centre(database))["canary"] > now_ms() - 10_000
         assert not canary.tick()  # no reception: the broker keeps the alarm, and no pulse says that all is well
         assert len(pulses) == 2 and "did not come through: No receipt" in said[-1]
@@ -66,6 +69,8 @@ def test_TP_REC_009_the_canary_goes_the_whole_way_and_pulses_only_when_it_has_co
         assert "stand still" in said[-1] and len(pulses) == 3
         assert not Canary(site.pki, database, site.host, 1, now_ms, (), said.append, 3).tick()
         assert "does not reach the broker" in said[-1]
+        assert not Canary(site.pki, database, site.host, 0, now_ms, (), said.append, 3).tick()
+        assert "did not come through: fault in this program" in said[-1]
 
 
 def test_without_the_keys_for_it_the_reception_says_that_it_has_no_canary(site):  # noqa: F811

@@ -1,6 +1,7 @@
 """The channel against simulated centres that misbehave in every way they know, over real sockets."""
 
 import dataclasses
+import socket
 import time
 
 import pytest
@@ -8,6 +9,7 @@ from scaip_site import CID, FAST, arc, channel, fall, wait_for
 from tryggport.errors import TryggError
 from tryggport.scaip import channel as channel_module
 from tryggport.scaip import courier
+from tryggport.scaip.agent import Listen
 from tryggport.scaip.behaviour import NAMED, behaviour
 from tryggport.scaip.codes import Home
 from tryggport.scaip.deliveries import MemoryDeliveries
@@ -93,6 +95,33 @@ def test_TP_SCA_013_TP_BND_205_a_reply_that_comes_too_late_still_delivers():
         assert outcome.state == "delivered"
         assert 0.6 < time.monotonic() - started < 1.15  # after the attempt was over, before its next one
         assert len(first.seen) == 1
+
+
+def test_TP_BND_213_a_patient_channel_sends_nothing_until_its_port_is_free_and_then_what_waits():
+    assert channel_module.REOPEN_S == 10.0
+    said = []
+    with arc() as centre, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        listen = [Listen("UDP", port=taken.getsockname()[1])]
+        with pytest.raises(TryggError, match="cannot be opened"), channel(listen=listen):
+            pass
+        times = dataclasses.replace(FAST, reopen_s=0.1)
+        with channel(listen=listen, times=times, patient=True, say=said.append) as (ours, _):
+            with pytest.raises(TryggError, match="cannot be opened"):
+                ours.attempt(fall("a"), [centre.udp])
+            with pytest.raises(TryggError, match="cannot be opened"):
+                ours.heartbeat(Home(CID), 0, [centre.udp])
+            ref = ours.deliver(fall("b"), [centre.udp])
+            time.sleep(0.3)
+            assert (ours.outcome(ref).state, centre.seen, len(said)) == ("waiting", [], 1)
+            taken.close()
+            assert ours.wait(ref, 5).state == "delivered"
+            assert ours.attempt(fall("a"), [centre.udp]).delivered
+        assert said[1:] == ["SCAIP can be used now."]
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        with channel(listen=[Listen("UDP", port=taken.getsockname()[1])], patient=True):
+            pass  # may be left before it was ever open
 
 
 def test_a_message_that_is_handed_over_twice_is_delivered_once():
@@ -186,6 +215,47 @@ def test_TP_BND_207_TP_BND_208_bounds_of_retries():
         assert (
             len({seen.peer for seen in centre.seen}) <= 2
         )  # one connection is shared; the silent attempt closed its own
+
+
+def late_of(ours, ref, *receivers):
+    """What the next attempt says, once the late reply has had the time to come."""
+    assert not ours.attempt(fall(ref), receivers).delivered
+    time.sleep(0.6)
+    return ours.attempt(fall(ref), receivers)
+
+
+def test_TP_SCA_013_a_centre_that_confirms_an_attempt_too_late_has_the_alarm():
+    with arc("late=0.9", always=behaviour("no-reply")) as slow, arc() as well, channel() as (ours, _):
+        assert late_of(ours, "a", slow.udp) == channel_module.LATE
+        assert ours.attempt(fall("a"), [slow.udp]).delivered  # should the caller not have stored it
+        assert slow.refs == ["a"]
+        assert ours.attempt(fall("a"), [well.udp]).delivered  # another step: it never had the alarm
+        assert well.refs == ["a"]
+        assert not ours.attempt(fall("b"), [slow.udp]).delivered
+
+
+@pytest.mark.parametrize("behave", ["snu=6", "wrong-ref", "no-reply"])
+def test_TP_SCA_013_TP_SCA_005_only_a_late_reply_with_status_0_and_the_reference_counts(behave):
+    late = dataclasses.replace(behaviour(behave), delay_s=0.9)
+    with arc(always=late) as centre, channel() as (ours, _):
+        assert not late_of(ours, "a", centre.udp).delivered
+        assert centre.refs == ["a", "a"]
+
+
+def test_TP_SCA_013_a_late_reply_is_for_whoever_took_the_alarm_and_for_nobody_when_two_did():
+    with (
+        arc("late=0.9") as slow,
+        arc(always=behaviour("no-reply")) as other,
+        arc(always=behaviour("lost")) as dead,
+        channel() as (ours, _),
+    ):
+        assert not ours.attempt(fall("a"), [dead.udp]).delivered
+        assert late_of(ours, "a", slow.udp).delivered
+        assert not ours.attempt(fall("a"), [dead.udp]).delivered
+        slow.behave("late=0.9,no-reply")
+        assert not ours.attempt(fall("b"), [other.udp]).delivered
+        assert not late_of(ours, "b", slow.udp).delivered
+        assert not ours.attempt(fall("b"), [other.udp]).delivered
 
 
 def test_TP_SCA_006_TP_BND_212_a_single_attempt_tells_a_caller_with_a_list_of_its_own_what_came_of_it():

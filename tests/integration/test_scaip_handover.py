@@ -1,22 +1,37 @@
 """From the gateway to the centre's own system and back to the home: reception, escalation list, SCAIP and simulated centres."""
 
 import contextlib
+import socket
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 from reception_site import site  # noqa: F401
 from scaip_site import CID, FAST, arc, channel, fall, wait_for
+from sqlalchemy import update
 from tryggport.errors import TryggError
-from tryggport.reception import SqlDeliveries, cases, handover, installations, open_database, tenants, views
+from tryggport.reception import (
+    SqlDeliveries,
+    cases,
+    findings,
+    handover,
+    installations,
+    open_database,
+    schema,
+    tenants,
+    views,
+    vital,
+)
 from tryggport.reception.escalation import CLAIM_MS, Escalation, Step, set_steps
 from tryggport.reception.handover import Bridge
 from tryggport.reception.installations import Placement
 from tryggport.reception.ledger import now_ms
-from tryggport.reception.scaip_step import ScaipStep
+from tryggport.reception.scaip_step import ScaipStep, check_target
 from tryggport.reception.supervision import Supervisor
 from tryggport.reception.timers import Timers
+from tryggport.scaip import channel as channel_module
 from tryggport.scaip.behaviour import behaviour
 from tryggport.scaip.codes import meaning
 from tryggport.sim.chain import Chain
@@ -24,6 +39,7 @@ from tryggport.wire import kinds
 
 sys.path.append(str(Path(__file__).parents[1] / "host"))
 from reception_databases import each_database_url, postgres  # noqa: F401
+from reception_world import MINUTE, World
 
 UNDELIVERED_MS = 2000  # a minute, scaled
 RETRY_MS = 500
@@ -122,6 +138,27 @@ def test_TP_SCA_012_TP_SCA_004_kill_9_of_the_reception_loses_nothing_and_doubles
         assert accepted == [(1,)]
 
 
+def test_TP_REC_201_TP_BND_213_who_finds_the_scaip_port_taken_leads_without_it_until_it_is_free(site):  # noqa: F811
+    gateway = site.gateway()
+    tried = "SELECT count(*) FROM deliveries WHERE attempts > 0 AND state = 'waiting'"
+    with arc() as centre, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        place(site.url, gateway.id, centre.udp)
+        listen = ("--scaip-listen", f"udp:127.0.0.1:{taken.getsockname()[1]}")
+        with site.connected(gateway), site.reception_process(*listen):
+            assert wait_for(lambda: vital_sign(site.url, vital.CANARY), 20)
+            gateway.send(gateway.event(kinds.FALL))
+            assert wait_for(lambda: site.query(tried) == [(1,)], 15)
+            assert centre.seen == []
+            taken.close()
+            assert wait_for(lambda: kinds.OUTCOME_HANDED_OVER in outcomes(gateway), channel_module.REOPEN_S + 15)
+
+
+def vital_sign(url, name):
+    with contextlib.closing(open_database(url)) as database, database.read() as tx:
+        return vital.last(tx, name)
+
+
 def test_TP_SCA_011_TP_BND_210_faults_of_the_house_go_too_and_the_gateways_small_talk_does_not(site):  # noqa: F811
     assert handover.LOOK_BACK_MS == 24 * 3600 * 1000
     gateway, other = site.gateway(), site.gateway("garage-2")
@@ -143,6 +180,138 @@ def test_TP_SCA_011_TP_BND_210_faults_of_the_house_go_too_and_the_gateways_small
             assert centre.wait(3)[2].request.stt == "Uleselig alarm"
 
 
+@pytest.fixture
+def world(each_database_url):  # noqa: F811
+    """At the present time: the bridge looks back from now."""
+    made = World(each_database_url)
+    made.now_ms = now_ms() - 30 * MINUTE
+    yield made
+    made.close()
+
+
+def town_with(world, name, *targets):
+    world.town(name)
+    set_steps(world.centre, name, [Step("scaip", f"receiver {n}", target) for n, target in enumerate(targets)], "Ida")
+
+
+def fault(world, seq, gateway="kitchen-7"):
+    world.arrive(world.event(seq, kinds.MAINS, gateway, severity=2), alarm=False)
+    world.later(MINUTE)
+
+
+def test_TP_REC_001_TP_SCA_011_a_fault_goes_to_the_centre_of_the_home_it_is_of_and_no_later_one(world):
+    store = SqlDeliveries(world.db)
+    with arc() as asker, arc() as baerum, channel(store) as (ours, _):
+        town_with(world, "Asker", asker.udp)
+        town_with(world, "Bærum", baerum.udp)
+        fault(world, 0)  # in no home yet
+        world.install("Asker", "A-1", "kitchen-7", cid="1")
+        fault(world, 1)
+        installations.replace(world.centre, "kitchen-7", "kitchen-8", "Ida", world.now_ms)
+        world.install("Bærum", "B-1", "kitchen-7", cid="2")
+        fault(world, 2)
+        installations.replace(world.centre, "kitchen-7", "kitchen-9", "Ida", world.now_ms)
+        world.install("Bærum", "B-2", "kitchen-7", cid="3")
+        fault(world, 3)
+        Bridge(world.db, ours).poll()
+        assert wait_for(lambda: not store.open())
+        assert [(s.request.cid, s.request.dty) for s in baerum.seen] == [("3", 41)]
+        assert asker.seen == []
+
+
+def mistype(world, name):
+    """As a list that was written before addresses were checked."""
+    with world.db.write() as tx:
+        owner = tenants.municipality_id(tx, name)
+        tx.execute(update(schema.steps).where(schema.steps.c.municipality_id == owner).values(target="alarm@arc"))
+
+
+def test_TP_SCA_014_TP_SCA_011_a_mistyped_address_silences_no_other_municipality_and_is_said_once(world):
+    said = []
+    with arc() as centre, channel(SqlDeliveries(world.db)) as (ours, _):
+        town_with(world, "Asker", centre.udp)
+        town_with(world, "Bærum", centre.udp)
+        mistype(world, "Asker")
+        world.install("Asker", "A-1", "attic-1", cid="1")
+        world.install("Bærum", "B-1", "kitchen-7", cid="2")
+        fault(world, 0, "attic-1")
+        fault(world, 0)
+        world.now_ms = now_ms()
+        world.say("attic-1")
+        world.say("kitchen-7")
+        bridge = Bridge(world.db, ours, say=said.append)
+        for _ in range(3):
+            bridge.poll()
+        assert {(s.request.cid, s.request.mty) for s in centre.wait(2)} == {("2", "IN"), ("2", "PI")}
+        (sentence,) = said
+        assert sentence.startswith("'alarm@arc' is not a SIP address.")
+        set_steps(world.centre, "Asker", [Step("scaip", "receiver 0", centre.udp)], "Ida")
+        bridge.poll()
+        assert {(s.request.cid, s.request.mty) for s in centre.wait(4)[2:]} == {("1", "IN"), ("1", "PI")}
+
+
+def test_TP_REC_009_TP_BND_063_homes_beat_only_while_the_receptions_own_alarm_comes_through(world):
+    assert findings.DEFAULTS.canary_ms == 180_000
+
+    def came_through(ago_ms):
+        with world.db.write() as tx:
+            vital.note(tx, vital.CANARY, now_ms() - ago_ms)
+
+    with arc() as centre, channel(SqlDeliveries(world.db)) as (ours, _):
+        town_with(world, "Asker", centre.udp)
+        world.install("Asker", "A-1", "kitchen-7", cid="1")
+        fault(world, 0)
+        world.now_ms = now_ms()
+        world.say("kitchen-7")
+        bridge = Bridge(world.db, ours, has_canary=True, heartbeat_s=0)
+        bridge.poll()  # none has come through yet
+        assert [s.request.mty for s in centre.wait(1)] == ["IN"]
+        came_through(179_000)
+        bridge.poll()
+        assert centre.wait(2)[1].request.mty == "PI"
+        came_through(180_000)
+        bridge.poll()
+        Bridge(world.db, ours).poll()  # one that has no canary
+        assert [s.request.mty for s in centre.wait(3)] == ["IN", "PI", "PI"]
+        time.sleep(0.3)
+        assert len(centre.seen) == 3
+
+
+class FaultyOnce(SqlDeliveries):
+    """A store with a fault of ours in it, the first time."""
+
+    faults = 1
+
+    def add(self, delivery):
+        self.faults -= 1
+        if self.faults == 0:
+            raise ValueError("ours")
+        return super().add(delivery)
+
+
+def test_TP_SCA_014_a_fault_of_ours_at_one_message_stops_no_other_and_ends_no_thread(world):
+    said, stop = [], threading.Event()
+    with arc() as centre, channel(FaultyOnce(world.db)) as (ours, _):
+        town_with(world, "Asker", centre.udp)
+        world.install("Asker", "A-1", "kitchen-7", cid="1")
+        fault(world, 0)
+        fault(world, 1)
+        bridge = Bridge(world.db, ours, say=said.append)
+        thread = threading.Thread(target=bridge.run, args=(stop,))
+        thread.start()
+        centre.wait(2)
+        stop.set()
+        thread.join()
+        assert said == ["fault in this program: ValueError('ours')"]
+
+
+def test_TP_REC_006_the_addresses_of_a_step_can_be_checked_when_they_are_typed():
+    check_target("sips:alarm@one.example sip:alarm@10.0.0.5:5060;transport=tcp")
+    for target in ("", "alarm@one.example", "sips:alarm@one.example, sips:alarm@two.example"):
+        with pytest.raises(TryggError):
+            check_target(target)
+
+
 def test_TP_SCA_014_TP_BND_209_a_home_that_is_alive_beats_at_the_centre_and_a_silent_one_does_not(site):  # noqa: F811
     assert handover.HEARTBEAT_S == 300.0
     gateway = site.gateway()
@@ -157,6 +326,8 @@ def test_TP_SCA_014_TP_BND_209_a_home_that_is_alive_beats_at_the_centre_and_a_si
             gateway.connects += 1
             gateway.birth(path=1)
             assert wait_for(lambda: centre.seen[-1].request.stc == 103)
+            moved = len(centre.seen)
+            assert {s.request.stc for s in centre.wait(moved + 2)[moved:]} == {103}  # the path at rest has none
             gateway.birth(path=1, online=False)  # the will
             time.sleep(0.7)
             count = len(centre.seen)

@@ -13,7 +13,7 @@ import pytest
 from scaip_site import CID, FAST, arc, channel, fall, make_tls, wait_for
 from tryggport.errors import TryggError
 from tryggport.scaip import agent, sip
-from tryggport.scaip.behaviour import NAMED
+from tryggport.scaip.behaviour import NAMED, behaviour
 from tryggport.scaip.digest import Credentials
 from tryggport.scaip.locate import Locator
 from tryggport.scaip.message import MEDIA_TYPE, parse
@@ -73,6 +73,19 @@ def test_TP_SCA_008_over_tls_the_receiver_is_verified_and_its_reply_must_come_ov
         assert (answer.code, ours.outcome(ref).state) == (200, "waiting")
         time.sleep(0.2)
         assert ours.outcome(ref).state == "waiting"
+
+
+def test_TP_SCA_008_TP_SCA_013_a_late_reply_of_a_tls_receiver_must_come_over_tls_too(tls):
+    with arc(tls=tls, always=behaviour("no-reply")) as centre, channel(client_tls=tls.client) as (ours, _):
+        assert not ours.attempt(fall("a"), [centre.tls]).delivered
+        body = b"<mrs><ref>a</ref><snu>0</snu></mrs>"
+        forged = sip.request("sip:x@127.0.0.1", "UDP 127.0.0.1:9", "sip:arc@127.0.0.1", body, MEDIA_TYPE)
+        assert ask(forged, ours.agent.ports["UDP"]).code == 200
+        assert not ours.attempt(fall("a"), [centre.tls]).delivered
+        centre.behave("late=0.9")
+        assert not ours.attempt(fall("b"), [centre.tls]).delivered
+        time.sleep(0.6)
+        assert ours.attempt(fall("b"), [centre.tls]).delivered
 
 
 def ask(request, port, sock=None):

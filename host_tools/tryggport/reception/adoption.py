@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Self
 
-from tryggport.errors import TryggError
+from tryggport.errors import in_words
 from tryggport.reception import seats
 from tryggport.reception.database import Database
 from tryggport.reception.seats import Seat
@@ -50,8 +50,8 @@ class Adoption:
             try:
                 if self._leads():
                     self.tick()
-            except TryggError as e:
-                self._say(e.message)
+            except Exception as e:
+                self._say(in_words(e))
 
     def tick(self) -> None:
         """Empties the seats that have been free for long enough. Raises TryggError."""

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from tryggport.errors import TryggError
+from tryggport.errors import TryggError, in_words
 from tryggport.pki import files
 from tryggport.reception import vital
 from tryggport.reception.database import Database
@@ -49,7 +49,7 @@ def keys(pki_dir: Path) -> Keys:
 class Canary:
     """Raises TryggError when the canary has no certificates and the device CA's key is not here to issue them.
 
-    `pulses` are called after each success; one that fails (TryggError) is told of through `say` and does not stop the others.
+    `pulses` are called after each success; one that fails is told of through `say` and does not stop the others.
     """
 
     def __init__(
@@ -75,14 +75,14 @@ class Canary:
         try:
             self.check()
             self._note()
-        except TryggError as e:
-            self._say(f"the reception's own test alarm did not come through: {e.message}")
+        except Exception as e:
+            self._say(f"the reception's own test alarm did not come through: {in_words(e)}")
             return False
         for pulse in self._pulses:
             try:
                 pulse()
-            except TryggError as e:
-                self._say(e.message)
+            except Exception as e:
+                self._say(in_words(e))
         return True
 
     def _note(self) -> None:

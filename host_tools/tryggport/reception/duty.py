@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from typing import Any, Self
 
-from tryggport.errors import TryggError
+from tryggport.errors import TryggError, in_words
 from tryggport.reception.lease import Lease
 
 RENEW_S = 2.0  # TP-BND-242
@@ -86,33 +86,37 @@ class Duty:
         while not self._done.wait(self._renew_s):
             try:
                 self._check()
-            except TryggError as e:
-                self._fail(e)
+            except Exception as e:
+                self._fail(e if isinstance(e, TryggError) else TryggError(in_words(e)))
                 return
             try:
                 if self._running is None or self._fit():
                     self._fit_at_s = time.monotonic()
                 if self._lease.held or (self._running is None and time.monotonic() >= self._not_before_s):
                     self._lease.attempt()
-            except TryggError as e:
-                self._say(e.message)
+            except Exception as e:
+                self._say(in_words(e))
 
     def _serve(self) -> None:
+        """Whatever fails here, the lease is given up: prolonged for one that does no work it would keep all others from it."""
         while not self._stop.wait(LOOK_S):
-            if self._running is not None and not self._lease.held:
-                self._say("leads no more")
-                self._end()
-            elif self._running is not None and self._fit_at_s < time.monotonic() - self._unfit_s:
-                self._say("has no broker: another worker leads")
-                self._end()
+            try:
+                self._look()
+            except Exception as e:
+                self._say(f"cannot lead: {in_words(e)}")
                 self._give_up()
-            elif self._running is None and self._lease.held:
-                try:
-                    self._begin()
-                except TryggError as e:
-                    self._say(f"cannot lead: {e}")
-                    self._give_up()
         self._end()
+
+    def _look(self) -> None:
+        if self._running is not None and not self._lease.held:
+            self._say("leads no more")
+            self._end()
+        elif self._running is not None and self._fit_at_s < time.monotonic() - self._unfit_s:
+            self._say("has no broker: another worker leads")
+            self._end()
+            self._give_up()
+        elif self._running is None and self._lease.held:
+            self._begin()
 
     def _begin(self) -> None:
         with ExitStack() as stack:
@@ -131,5 +135,5 @@ class Duty:
         self._not_before_s = time.monotonic() + AGAIN_S
         try:
             self._lease.release()
-        except TryggError as e:
-            self._say(e.message)
+        except Exception as e:
+            self._say(in_words(e))

@@ -24,6 +24,7 @@ from tryggport.reception import cases as case_book
 from tryggport.reception import grace, ledger
 from tryggport.reception.channels import DELIVERED, REFUSED, UNDELIVERED, Channel, Delivery, Notice
 from tryggport.reception.database import Database, for_each
+from tryggport.reception.scaip_step import check_target
 from tryggport.reception.schema import (
     CLOSED,
     NEW,
@@ -77,6 +78,8 @@ def set_steps(scope: Scope, municipality: str, wanted: Sequence[Step], by: str) 
             raise TryggError(f"There is no way {step.kind!r}.", f"One of: {', '.join(KINDS)}", usage=True)
         if step.wait_ms <= 0 or not step.name.strip() or (step.kind != "console" and not step.target):
             raise TryggError(f"The step {step.name!r} lacks a name, a target or a wait above 0.", usage=True)
+        if step.kind == "scaip":
+            check_target(step.target)
     with scope.database.write() as tx:
         owner = municipality_id(tx, municipality)
         if scope.municipality_id not in (None, owner):

@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import (
@@ -31,8 +32,10 @@ from sqlalchemy import (
     update,
 )
 
-from tryggport.errors import TryggError
+from tryggport.errors import TryggError, in_words
+from tryggport.reception import vital
 from tryggport.reception.database import Database
+from tryggport.reception.findings import DEFAULTS
 from tryggport.reception.ledger import now_ms
 from tryggport.reception.presence import newest_heard
 from tryggport.reception.schema import ID, events, installations, metadata, statuses, steps
@@ -122,7 +125,8 @@ class SqlDeliveries:
 class Bridge:
     """Gives the channel what is new in the database, and a heartbeat of each home that is alive, for the path it is on.
 
-    A home is an installation with a cid; its receivers are the SCAIP steps of its municipality.
+    A home is an installation with a cid; its receivers are the SCAIP steps of its municipality. Where a canary runs, homes beat
+    only while its alarm comes through: a centre that hears no beat finds out that the reception does not work (TP-REC-009).
     """
 
     def __init__(
@@ -130,53 +134,89 @@ class Bridge:
         database: Database,
         channel: ScaipChannel,
         *,
+        has_canary: bool = False,
         heartbeat_s: float = HEARTBEAT_S,
         say: Callable[[str], None] = print,
     ) -> None:
         self._database = database
         self._channel = channel
+        self._has_canary = has_canary
         self._heartbeat_s = heartbeat_s
         self._say = say
         self._known: set[int] = set()
+        self._wrong: set[str] = set()
         self._beaten: dict[tuple[str, int], float] = {}
 
     def run(self, stop: threading.Event) -> None:
-        """Until `stop` is set. A database that fails for a while is told of, and tried again."""
+        """Until `stop` is set. What fails, as a database for a while, is told of and tried again."""
         while not stop.wait(POLL_S):
             try:
                 self.poll()
-            except TryggError as e:
-                self._say(e.message)
+            except Exception as e:
+                self._say(in_words(e))
                 stop.wait(10 * POLL_S)
 
     def poll(self) -> None:
-        """Hands over what is new. Raises TryggError when the database fails; nothing is lost by that."""
+        """Hands over what is new, and says once what cannot be. Raises TryggError when the database cannot be read; nothing is
+        lost by that."""
         with self._database.read() as tx:
             homes = _homes(tx)
             notices: Sequence[Any] = tx.execute(_NOTICES, {"since_ms": now_ms() - LOOK_BACK_MS}).all()
-            states = tx.execute(select(statuses)).mappings().all()
+            states = tx.execute(select(statuses)).mappings().all() if self._works(tx) else ()
+        wrong: set[str] = set()
         for row in notices:
             if row.id not in self._known and row.gateway in homes:
-                home, receivers = homes[row.gateway]
-                request = codes.request_for(Event.from_bytes(row.encoded), home, alarm=False)
-                self._channel.deliver(request, receivers, alarm=False)
-                self._known.add(row.id)
+                with _apart(wrong):
+                    self._tell(row, *homes[row.gateway])
         self._known &= {row.id for row in notices}
         for gateway, state in newest_heard(states).items():
             if gateway in homes and state["online"]:
-                self._beat(state, *homes[gateway])
+                with _apart(wrong):
+                    self._beat(state, *homes[gateway])
+        for sentence in sorted(wrong - self._wrong):
+            self._say(sentence)
+        self._wrong = wrong
+
+    def _works(self, tx: Connection) -> bool:
+        """Whether the reception's own alarm has come through lately."""
+        if not self._has_canary:
+            return True
+        last_ms = vital.last(tx, vital.CANARY)
+        return last_ms is not None and now_ms() - last_ms < DEFAULTS.canary_ms
+
+    def _tell(self, row: Row[Any], home: Home, receivers: Sequence[str]) -> None:
+        request = codes.request_for(Event.from_bytes(row.encoded), home, alarm=False)
+        self._channel.deliver(request, receivers, alarm=False)
+        self._known.add(row.id)
 
     def _beat(self, state: Mapping[Any, Any], home: Home, receivers: Sequence[str]) -> None:
         """A home is alive over the path it is on, for as long as its own heartbeat is not three times overdue."""
         path, now_s = (state["gateway"], state["path"]), time.monotonic()
         fresh = state["seen_ms"] is not None and now_ms() - state["seen_ms"] < 3000 * HEARTBEAT_S
         if fresh and now_s - self._beaten.get(path, -1e9) >= self._heartbeat_s:
-            self._beaten[path] = now_s
             self._channel.heartbeat(home, state["path"], receivers)
+            self._beaten[path] = now_s
 
 
+@contextlib.contextmanager
+def _apart(wrong: set[str]) -> Iterator[None]:
+    """What goes wrong for one home is put into `wrong` and stops no other: a mistyped address is one municipality's own."""
+    try:
+        yield
+    except Exception as e:
+        wrong.add(in_words(e))
+
+
+# Only what came while the gateway was where it is now: what it said in an earlier home is no other home's (TP-REC-001).
+_OF_THIS_HOME = (
+    (installations.c.gateway == events.c.gateway)
+    & installations.c.to_ms.is_(None)
+    & (installations.c.municipality_id == events.c.municipality_id)
+    & (installations.c.from_ms <= events.c.received_ms)
+)
 _NOTICES = (
     select(events.c.id, events.c.gateway, events.c.encoded)
+    .join(installations, _OF_THIS_HOME)
     .where(~events.c.alarm, ~events.c.test, events.c.kind.in_(WATCHED), events.c.received_ms >= text(":since_ms"))
     .order_by(events.c.id)
 )

@@ -8,6 +8,7 @@ from tryggport.reception.channels import DELIVERED, REFUSED, UNDELIVERED, Delive
 from tryggport.scaip import codes
 from tryggport.scaip.channel import ScaipChannel
 from tryggport.scaip.codes import Home
+from tryggport.scaip.courier import check_receivers
 from tryggport.scaip.judge import Next
 from tryggport.scaip.message import Request, printable
 
@@ -26,6 +27,11 @@ class ScaipStep:
         verdict = self._channel.attempt(_request(notice, notice.cid), self._receivers)
         outcome = {Next.DELIVERED: DELIVERED, Next.REFUSED: REFUSED}.get(verdict.next, UNDELIVERED)
         return Delivery(outcome, verdict.why)
+
+
+def check_target(target: str) -> None:
+    """Raises TryggError unless each address in the `target` of a step is a SIP address."""
+    check_receivers(target.split())
 
 
 def _request(notice: Notice, cid: str) -> Request:

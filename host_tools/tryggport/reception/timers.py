@@ -81,7 +81,8 @@ class Timers:
         except TryggError as e:
             canary = None
             say(f"no test alarms of its own: {e.message} {_CANARY_HINT}")
-        bridge = Bridge(database, scaip, say=say) if scaip is not None else None
+        has_canary = canary is not None
+        bridge = Bridge(database, scaip, has_canary=has_canary, say=say) if scaip is not None else None
         escalation = Escalation(database, channel_of, now_ms)
         recovery = Recovery(database, ReceiptKey(pki_dir), now_ms)
         return cls(

@@ -100,8 +100,10 @@ class Worker:
         with contextlib.ExitStack() as stack:
             scaip = None
             if plan.scaip is not None:
-                channel = ScaipChannel(SqlDeliveries(fenced), **plan.scaip.as_options(), say=self._say)
-                scaip = stack.enter_context(channel)
+                # Patient: where a leader that hangs still has the port, all the rest is done all the same.
+                options = plan.scaip.as_options()
+                scaip = ScaipChannel(SqlDeliveries(fenced), **options, patient=True, say=self._say)
+                stack.enter_context(scaip)
             host, port = plan.brokers[0]
             stack.enter_context(
                 Timers.of(

@@ -9,7 +9,8 @@ channel   delivers alarms: retries, receivers in order, heartbeats
 centre    a simulated alarm receiving centre that misbehaves on demand
 """
 
-from tryggport.scaip.channel import Outcome, ScaipChannel
+from tryggport.scaip.channel import ScaipChannel
+from tryggport.scaip.deliveries import Outcome
 from tryggport.scaip.message import Reply, Request, ScaipError, parse
 
 __all__ = ["Outcome", "Reply", "Request", "ScaipChannel", "ScaipError", "parse"]

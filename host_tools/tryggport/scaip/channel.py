@@ -30,35 +30,23 @@ from tryggport.errors import TryggError
 from tryggport.scaip import codes
 from tryggport.scaip.agent import Agent, Listen
 from tryggport.scaip.codes import Home
-from tryggport.scaip.courier import REPLY_S, Courier, check_receivers
-from tryggport.scaip.deliveries import DELIVERED, REFUSED, WAITING, Deliveries, Delivery
+from tryggport.scaip.courier import REPLY_S, Courier, check_receivers, is_trusted
+from tryggport.scaip.deliveries import DELIVERED, REFUSED, WAITING, Deliveries, Delivery, Outcome, outcome_of
 from tryggport.scaip.digest import Credentials
 from tryggport.scaip.judge import Next, Verdict
-from tryggport.scaip.locate import TCP, TLS, UDP, Locator, parse_uri
+from tryggport.scaip.late import Unconfirmed
+from tryggport.scaip.locate import TCP, UDP, Locator
 from tryggport.scaip.message import MESSAGE, OK, Reply, Request, parse
 
-UNDELIVERED = "undelivered"
 ESCALATE_S = 60.0  # TP-BND-206
 RETRY_S = (2.0, 60.0)  # TP-BND-207
 AT_ONCE = 64  # TP-BND-208
 START_S = 10.0
 ATTEMPT_S = 25.0  # TP-BND-212
+REOPEN_S = 10.0  # TP-BND-213
 REMEMBERED = 10_000
+LATE = Verdict(Next.DELIVERED, "accepted, late", OK)
 _T = TypeVar("_T")
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """`state`: waiting | delivered | refused (no receiver will ever take it; `snu` says why) | undelivered (for 60 s nobody
-    has confirmed it: call somebody else; it is still being tried)."""
-
-    ref: str
-    state: str
-    why: str = ""
-    snu: int | None = None
-    receiver: str | None = None
-    attempts: int = 0
-    case_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +56,14 @@ class Times:
     reply_s: float = REPLY_S
     escalate_s: float = ESCALATE_S
     retry_s: tuple[float, float] = RETRY_S
+    reopen_s: float = REOPEN_S
 
 
 class ScaipChannel:
-    """`on_outcome` is called once for each new state of an alarm, from the channel's thread, after it was stored."""
+    """`on_outcome` is called once for each new state of an alarm, from the channel's thread, after it was stored.
+
+    `patient`: where an address to listen at cannot be had on entry, it says so and tries again; until then nothing is sent.
+    """
 
     def __init__(
         self,
@@ -84,14 +76,19 @@ class ScaipChannel:
         server_tls: ssl.SSLContext | None = None,
         locator: Locator | None = None,
         times: Times = Times(),
+        patient: bool = False,
         on_outcome: Callable[[Outcome], None] = lambda outcome: None,
         say: Callable[[str], None] = lambda text: None,
     ) -> None:
         self._store = store
         self._times = times
+        self._patient = patient
+        self._shut = ""  # why it is not open
+        self._opening: asyncio.Task[None] | None = None
         self._on_outcome = on_outcome
         self._say = say
         self._open: dict[str, Delivery] = {}
+        self._tried = Unconfirmed()
         self._done: dict[str, tuple[str, ...]] = {}  # receivers of those that were settled lately
         self._lanes: dict[tuple[str, bool], tuple[asyncio.Task[None], asyncio.Event]] = {}
         self._clocks: dict[str, asyncio.TimerHandle] = {}
@@ -135,7 +132,7 @@ class ScaipChannel:
         found = self._store.get(ref)
         if found is None:
             raise TryggError(f"No message {ref} was handed over.")
-        return _outcome(found)
+        return outcome_of(found)
 
     def wait(self, ref: str, timeout_s: float) -> Outcome:
         """The outcome as soon as it is not `waiting`, or when the time is over."""
@@ -146,27 +143,36 @@ class ScaipChannel:
     def attempt(self, request: Request, receivers: Sequence[str]) -> Verdict:
         """Tries each receiver once, best first, until one has it; for a caller that keeps its own list and repeats by itself.
 
-        Blocks for at most ATTEMPT_S, which the receivers share; nothing is kept. `REFUSED` only when all of them refuse.
-        Raises TryggError for a bad address or request.
+        Blocks for at most ATTEMPT_S, which the receivers share; nothing is stored. `REFUSED` only when all of them refuse. Where
+        one of them has confirmed since the last attempt was given up, nothing is sent. Raises TryggError for a bad address or
+        request, and while the channel is not open.
         """
+        self._check_open()
         return self._call(self._attempt(request, check_receivers(receivers)), ATTEMPT_S + START_S)
 
     async def _attempt(self, request: Request, receivers: Sequence[str]) -> Verdict:
         said: list[Verdict] = []
         deadline = self._loop.time() + ATTEMPT_S
         for place, receiver in enumerate(receivers):
+            if self._tried.confirmed(request.ref, receivers):
+                return LATE
             share_s = (deadline - self._loop.time()) / (len(receivers) - place)
             reply_s = min(self._times.reply_s, share_s / 2)  # a message that is rejected goes a second time
             verdict = await self.courier.attempt(request, receiver, reply_s=reply_s)
             if verdict.next is Next.REDUCE:
                 verdict = await self.courier.attempt(request.reduced(), receiver, reply_s=reply_s)
             if verdict.delivered:
+                self._tried.settle(request.ref, receivers)
                 return verdict
+            if not verdict.reached:
+                self._tried.give_up(request.ref, receivers, took=verdict.took)
             said.append(verdict)
         return next((v for v in said if v.next is not Next.REFUSED), said[-1])
 
     def heartbeat(self, home: Home, path: int, receivers: Sequence[str]) -> Future[dict[str, Verdict]]:
-        """Sends a sign of life of the home's path (0 primary) to every receiver; what each answered. Nothing is kept."""
+        """Sends a sign of life of the home's path (0 primary) to every receiver; what each answered. Nothing is kept.
+        Raises TryggError for a bad address, and while the channel is not open."""
+        self._check_open()
         return asyncio.run_coroutine_threadsafe(self._beat(home, path, check_receivers(receivers)), self._loop)
 
     async def _beat(self, home: Home, path: int, receivers: Sequence[str]) -> dict[str, Verdict]:
@@ -178,11 +184,42 @@ class ScaipChannel:
             return dict(zip(receivers, await asyncio.gather(*map(one, receivers)), strict=True))
 
     async def _start(self) -> None:
+        try:
+            await self._open_agent()
+        except TryggError as e:
+            if not self._patient:
+                raise
+            self._shut = e.message
+            self._say(f"SCAIP cannot be used yet: {e.message}")
+            self._opening = self._loop.create_task(self._open_later())
+
+    async def _open_later(self) -> None:
+        while self._shut:
+            await asyncio.sleep(self._times.reopen_s)
+            try:
+                await self._open_agent()
+            except TryggError as e:
+                self._shut = e.message
+        self._say("SCAIP can be used now.")
+
+    async def _open_agent(self) -> None:
         await self.agent.open()
-        for delivery in self._store.open():
+        try:
+            waiting = self._store.open()
+        except TryggError:
+            await self.agent.close()
+            raise
+        self._shut = ""
+        for delivery in waiting:
             self._admit(delivery)
 
+    def _check_open(self) -> None:
+        if self._shut:
+            raise TryggError(self._shut)
+
     async def _stop(self) -> None:
+        if self._opening is not None:
+            self._opening.cancel()
         for clock in self._clocks.values():
             clock.cancel()
         lanes = [task for task, _ in self._lanes.values()]
@@ -202,6 +239,8 @@ class ScaipChannel:
     def _admit(self, delivery: Delivery) -> None:
         """Puts a message on its lane: one for the alarms of a home, one for the rest."""
         known = self._open.get(delivery.ref)
+        if self._shut:
+            return  # it is stored, and comes here again once we are open
         if known is not None:
             delivery = dataclasses.replace(known, receivers=delivery.receivers)
         elif delivery.state != WAITING or self._done.get(delivery.ref) == delivery.receivers:
@@ -293,24 +332,18 @@ class ScaipChannel:
             state = DELIVERED
         elif set(refused) >= set(delivery.receivers):
             state = REFUSED
-        self._keep(
-            ref,
-            attempts=delivery.attempts + 1,
-            refused=refused,
-            state=state,
-            receiver=receiver,
-            snu=verdict.snu,
-            why=verdict.why,
-        )
+        said = {"receiver": receiver, "snu": verdict.snu, "why": verdict.why}
+        self._keep(ref, attempts=delivery.attempts + 1, refused=refused, state=state, **said)
 
     def _late(self, reply: Reply, transport: str) -> None:
         """A reply that no attempt waits for: the alarm is with the centre all the same."""
+        self._tried.hear(reply, transport)
         delivery = self._open.get(reply.ref)
         if delivery is None or reply.snu != OK:
             return
-        if transport == TLS or not any(parse_uri(receiver).secure for receiver in delivery.receivers):
+        if is_trusted(delivery.receivers, transport):
             try:
-                self._keep(reply.ref, state=DELIVERED, snu=OK, why="accepted, late")
+                self._keep(reply.ref, state=DELIVERED, snu=LATE.snu, why=LATE.why)
             except TryggError as e:
                 self._say(e.message)
 
@@ -341,10 +374,10 @@ class ScaipChannel:
             if clock := self._clocks.pop(ref, None):
                 clock.cancel()
             self._wake((changed.cid, False))
-        if _outcome(changed).state != _outcome(before).state:
+        if outcome_of(changed).state != outcome_of(before).state:
             with self._changed:
                 self._changed.notify_all()
-            self._tell(_outcome(changed))
+            self._tell(outcome_of(changed))
         return changed
 
     def _wake(self, lane: tuple[str, bool]) -> None:
@@ -360,11 +393,6 @@ class ScaipChannel:
 
 async def _nobody(*_: object) -> None:
     return None
-
-
-def _outcome(d: Delivery) -> Outcome:
-    state = UNDELIVERED if d.state == WAITING and d.escalated_ms is not None else d.state
-    return Outcome(d.ref, state, d.why, d.snu, d.receiver, d.attempts, d.case_id)
 
 
 def _now_ms() -> int:

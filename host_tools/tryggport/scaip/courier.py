@@ -44,7 +44,7 @@ class Courier:
         self._locator = locator or Locator(lambda n: secrets.randbelow(n + 1))
         self._credentials = credentials or {}
         self._on_reply = on_reply
-        self._waiting: defaultdict[str, list[tuple[bool, asyncio.Future[Reply]]]] = defaultdict(list)
+        self._waiting: defaultdict[str, list[tuple[str, asyncio.Future[Reply]]]] = defaultdict(list)
         self.unreadable: Counter[str] = Counter()
         agent.handler = self._receive
 
@@ -60,7 +60,7 @@ class Courier:
         body = content, media_type
         loop = asyncio.get_running_loop()
         replied: asyncio.Future[Reply] = loop.create_future()
-        entry = (uri.secure, replied)
+        entry = (receiver, replied)
         self._waiting[request.ref].append(entry)
         deadline = loop.time() + reply_s
         exchange = asyncio.ensure_future(self._exchange(request, uri, body, deadline))
@@ -95,7 +95,7 @@ class Courier:
         if replied.done():
             return judge.of_reply(replied.result(), reduced=reduced)
         wrong = f", but a reply for {inside.ref}" if inside is not None else ""
-        return judge.silence(f"answers {answer.code} without confirming the alarm{wrong}", reached=False)
+        return judge.silence(f"answers {answer.code} without confirming the alarm{wrong}", reached=False, took=True)
 
     async def _exchange(
         self, request: Request, uri: locate.Uri, body: tuple[bytes, str], deadline: float
@@ -154,7 +154,8 @@ class Courier:
             return sip.respond(message, 400)
         if isinstance(found, Request):
             return sip.respond(message, 403)
-        waiting = [f for secure, f in self._waiting.get(found.ref, ()) if not f.done() and _trusted(secure, route)]
+        heard = self._waiting.get(found.ref, ())
+        waiting = [f for receiver, f in heard if not f.done() and is_trusted((receiver,), route.transport)]
         for future in waiting:
             future.set_result(found)
         if not waiting:
@@ -162,9 +163,9 @@ class Courier:
         return sip.respond(message, 200)
 
 
-def _trusted(secure: bool, route: Route) -> bool:
-    """A receiver that is addressed over TLS confirms over TLS (TP-SCA-008)."""
-    return not secure or route.transport == locate.TLS
+def is_trusted(receivers: Sequence[str], transport: str) -> bool:
+    """Whether a reply by this transport may be theirs: who is addressed over TLS confirms over TLS (TP-SCA-008)."""
+    return transport == locate.TLS or not any(locate.parse_uri(receiver).secure for receiver in receivers)
 
 
 def check_receivers(receivers: Sequence[str]) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 WAITING, DELIVERED, REFUSED = "waiting", "delivered", "refused"
+UNDELIVERED = "undelivered"  # it waits, and somebody else was to be told
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +40,25 @@ class Delivery:
     done_ms: int | None = None
     escalated_ms: int | None = None
     order: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """`state`: waiting | delivered | refused (no receiver will ever take it; `snu` says why) | undelivered (for 60 s nobody
+    has confirmed it: call somebody else; it is still being tried)."""
+
+    ref: str
+    state: str
+    why: str = ""
+    snu: int | None = None
+    receiver: str | None = None
+    attempts: int = 0
+    case_id: int | None = None
+
+
+def outcome_of(d: Delivery) -> Outcome:
+    state = UNDELIVERED if d.state == WAITING and d.escalated_ms is not None else d.state
+    return Outcome(d.ref, state, d.why, d.snu, d.receiver, d.attempts, d.case_id)
 
 
 class Deliveries(Protocol):

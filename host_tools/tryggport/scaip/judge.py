@@ -23,12 +23,14 @@ class Next(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`snu` is None when no reply came; `reached`: a final answer of any kind came; `why`: a sentence for the case."""
+    """`snu` is None when no reply came; `reached`: a final answer of any kind came; `took`: the message was answered and the
+    alarm not, so that a reply may still come; `why`: a sentence for the case."""
 
     next: Next
     why: str
     snu: int | None = None
     reached: bool = True
+    took: bool = False
 
     @property
     def delivered(self) -> bool:
@@ -50,6 +52,6 @@ def of_failure(code: int, phrase: str) -> Verdict:
     return Verdict(Next.ELSEWHERE, f"answers {code} {phrase}".strip())
 
 
-def silence(why: str, *, reached: bool) -> Verdict:
+def silence(why: str, *, reached: bool, took: bool = False) -> Verdict:
     """No response at all, or one without the reply that confirms it."""
-    return Verdict(Next.ELSEWHERE, why, reached=reached)
+    return Verdict(Next.ELSEWHERE, why, reached=reached, took=took)
