@@ -32,6 +32,7 @@ _LEAST_BYTES = const(150)
 _MAX_HUNGRY = const(60)
 _STARVED_MS = const(500)
 _MAX_IN_FLIGHT = const(64)  # TP-BND-013
+_MAX_HELD = const(128)  # TP-BND-040
 _MAX_ENVELOPES = const(3)  # TP-BND-012
 _TRIES = const(3)  # TP-BND-038: in vain, before an event goes alone
 _MOST_TRIES = const(12)
@@ -187,7 +188,8 @@ class Uplink:
         now = time.ticks_ms()
         size = 0
         batch_alarm = old = suspect = fewest = None
-        room = _MAX_IN_FLIGHT - len(self._in_flight)
+        # What waits for longer than an answer takes up no room of others.
+        room = _MAX_IN_FLIGHT - sum(time.ticks_diff(at, now) <= AGAIN_MS for at in self._in_flight.values())
         if room <= 0:
             return None, batch
         for seq, alarm, payload in events or self._journal.pending(_MAX_SUSPECTS + room + 1, self._in_flight):
@@ -205,9 +207,8 @@ class Uplink:
             ):
                 break
             if len(batch) == room:
-                for deadline in self._in_flight.values():
-                    if time.ticks_diff(deadline, now) <= AGAIN_MS:
-                        return None, []  # better a full envelope, a little later; a longer pause is not waited for
+                if room < _MAX_IN_FLIGHT:
+                    return None, []  # better a full envelope, a little later
                 break
             batch_alarm = alarm
             old = seq < self._journal.epoch_first
@@ -359,15 +360,15 @@ class Uplink:
             if self.awaited is not None and first <= self.awaited <= last:
                 self.awaited = None
                 self.on_path("on_proof")
-        for seq in range(first, last + 1):
-            if outcome == OUTCOME_RETRY_LATER:
-                self._in_flight[seq] = time.ticks_add(time.ticks_ms(), wait_ms)
-            elif outcome in SETTLING:
+            for seq in range(first, last + 1):
                 deadline = self._in_flight.pop(seq, self._answered)
-                if self._tries.get(seq, 0) < _TRIES:  # the deadline of others says nothing of when they were sent
+                if self._tries.pop(seq, 0) < _TRIES:  # the deadline of others says nothing of when they were sent
                     self._answered = deadline
-            if outcome in SETTLING or outcome == OUTCOME_RETRY_LATER:
+        elif outcome == OUTCOME_RETRY_LATER:
+            for seq in self._journal.waiting(first, last):  # it may come late, when some are settled
                 self._tries.pop(seq, None)
+                if len(self._in_flight) < _MAX_HELD:
+                    self._in_flight[seq] = time.ticks_add(time.ticks_ms(), wait_ms)
         if self.again:
             self.again.settled(first, last)
         self._home.outcome(first, last, outcome, self._clock.uptime_ms())
@@ -392,7 +393,7 @@ class Uplink:
     def _digest(self, first, last, unknown):
         """First 8 bytes of SHA-256 over the hashes of the events first..last; None when one is no longer held. Adds the
         alarms among them that the home does not know to `unknown`."""
-        if last - first >= _MAX_IN_FLIGHT:
+        if last - first >= _MAX_IN_FLIGHT:  # TP-BND-041
             return None
         whole = hashlib.sha256()
         for seq, alarm, payload in self._journal.events(first, last):

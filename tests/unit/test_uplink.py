@@ -163,7 +163,7 @@ def test_TP_BND_013_batches_are_one_class_fit_and_leave_a_bounded_number_in_flig
         assert len(cbor.head(4, len(batch))) + sum(len(event) for _, event in batch) <= 1214
         assert all((seq in alarms) == alarm for seq, _ in batch), "one class an envelope"
         for seq, _ in batch:
-            gateway.uplink._in_flight[seq] = 1 << 29
+            gateway.uplink._in_flight[seq] = time.ticks_add(time.ticks_ms(), AGAIN_MS)
             sent.append(seq)
     assert sent[:20] == alarms, "alarms first"
     assert 48 < len(sent) <= 64 and sent[20:] == sorted(sent[20:])
@@ -209,8 +209,44 @@ def test_TP_WIR_036_what_waits_long_keeps_no_other_from_going():
     gateway = Gateway()
     seqs = [gateway.alarm() for _ in range(70)]
     later = time.ticks_add(time.ticks_ms(), 3600_000)
-    gateway.uplink._in_flight.update({seq: later for seq in seqs[:60]})
-    assert [seq for seq, _ in gateway.uplink._backlog()[1]] == seqs[60:64], "as many as there is room for"
+    gateway.uplink._in_flight.update({seq: later for seq in seqs[:64]})
+    assert [seq for seq, _ in gateway.uplink._backlog()[1]] == seqs[64:]
+
+
+def test_TP_WIR_036_TP_BND_006_alarms_that_are_held_take_no_room_of_others():
+    gateway = Gateway()
+    seqs = [gateway.alarm() for _ in range(64)]
+    gateway.receipt(
+        [[seqs[0], seqs[63], gateway.digest(seqs[0], seqs[63])]], kinds.OUTCOME_RETRY_LATER, more={6: 3600_000}
+    )
+    assert gateway.uplink._backlog() == (None, []), "they wait"
+    away = gateway.alarm()  # recorded while the connection was gone
+    assert [seq for seq, _ in gateway.uplink._backlog()[1]] == [away]
+    gateway.client.connected = True
+    seq, payload, alarm = gateway.recorder.record(kinds.HELP)
+    gateway.uplink.fresh(seq, payload, alarm)
+    gateway.uplink._in_flight[seq] = time.ticks_ms()  # published, and nobody has answered
+    gateway.uplink._expire()
+    assert [seq for seq, _ in gateway.uplink._backlog()[1]] == [away, seq]
+
+
+def test_TP_WIR_036_TP_BND_040_no_more_are_held_than_there_is_room_to_remember():
+    gateway = Gateway()
+    seqs = [gateway.alarm() for _ in range(192)]
+    for at in (0, 64, 128):
+        first, last = seqs[at], seqs[at + 63]
+        gateway.receipt([[first, last, gateway.digest(first, last)]], kinds.OUTCOME_RETRY_LATER, more={6: 3600_000})
+    assert sorted(gateway.uplink._in_flight) == seqs[:128]
+    assert gateway.uplink._backlog()[1][0][0] == seqs[128], "the others are published again"
+
+
+def test_TP_WIR_036_retry_later_that_comes_late_holds_nothing_that_is_settled():
+    gateway = Gateway()
+    seqs = [gateway.alarm() for _ in range(3)]
+    whole = [[seqs[0], seqs[2], gateway.digest(seqs[0], seqs[2])]]
+    gateway.receipt([[seqs[0], seqs[1], gateway.digest(seqs[0], seqs[1])]])
+    gateway.receipt(whole, kinds.OUTCOME_RETRY_LATER, more={6: 3600_000})
+    assert sorted(gateway.uplink._in_flight) == seqs[2:]
 
 
 class Slices:

@@ -167,6 +167,12 @@ class Journal:
                     limit -= 1
                     yield seq, alarm, payload
 
+    def waiting(self, first, last):
+        """Yield the seqs of first…last that are pending."""
+        self._log.load()
+        for item in self._log.matching(first, last):
+            yield item[5]
+
     def settle(self, first, last):
         """Mark first…last as being at the receiver, durably. Raises ValueError for what was never appended."""
         if not 0 <= first <= last < self.next_seq:
