@@ -82,6 +82,15 @@ def test_TP_WIR_013_a_matching_receipt_settles_its_range():
     assert gateway.home.signal(gateway.clock.uptime_ms()) == "sending", "the newest alarm is not settled"
 
 
+def test_TP_WIR_013_TP_BND_041_a_receipt_of_more_events_than_a_range_holds_settles_them_all():
+    gateway = Gateway()
+    seqs = [gateway.alarm() for _ in range(65)]
+    gateway.receipt([[seqs[0], seqs[64], gateway.digest(seqs[0], seqs[64])]])
+    assert gateway.pending() == seqs and gateway.uplink.refused_receipts == 1, "so long a range is not checked"
+    gateway.receipt([[a, b, gateway.digest(a, b)] for a, b in ((seqs[0], seqs[63]), (seqs[64], seqs[64]))])
+    assert gateway.pending() == []
+
+
 def test_TP_WIR_013_a_receipt_that_proves_nothing_is_ignored_and_counted():
     gateway = Gateway()
     seq = gateway.alarm()
