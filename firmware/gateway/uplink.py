@@ -313,7 +313,7 @@ class Uplink:
                 self._receipts.pop(0)
 
     def _apply(self, receipt):
-        """Takes a receipt as a whole or not at all. Raises ValueError, KeyError or TypeError for one that proves nothing."""
+        """Takes what a receipt proves. Raises ValueError, KeyError or TypeError for one that proves nothing, or something wrong."""
         if type(receipt) is not dict:
             raise ValueError("not a receipt")
         ranges, outcome, utc_ms = receipt[3], receipt[4], receipt[5]
@@ -323,9 +323,9 @@ class Uplink:
         if not all(type(number) is int and number >= 0 for number in numbers) or outcome > _MAX_OUTCOME:
             raise ValueError("not an outcome")
         wait_ms = min(receipt.get(6, AGAIN_MS), _RETRY_LATER_MAX_MS)
-        self._prove(ranges, outcome)
+        ranges = self._proven(ranges, outcome)
         self._answered = None
-        for first, last, _ in ranges:
+        for first, last in ranges:
             step("receipt", first)
             self._settle(first, last, outcome, wait_ms)
         if self._answered is not None:  # or it may have waited at the broker (TP-WIR-022)
@@ -339,16 +339,27 @@ class Uplink:
             self.on_fault(outcome)
         self._wake.set()
 
-    def _prove(self, ranges, outcome):
-        """Raises ValueError unless the receiver has the very events that are in the journal. Tells the home of alarms among them
+    def _proven(self, ranges, outcome):
+        """[(first, last)] of the ranges of which the receiver has the very events that are in the journal; one of which some are
+        no longer held voids no other. Raises ValueError when there is none, or one is wrong. Tells the home of alarms among them
         that it does not know, but for those that are over."""
         unknown = []
+        proven = []
         for first, last, digest in ranges:
-            if not first <= last < self._journal.next_seq or self._digest(first, last, unknown) != digest:
+            known = len(unknown)
+            held = first <= last < self._journal.next_seq and self._digest(first, last, unknown)
+            if held is None:
+                del unknown[known:]
+            elif held and held == digest:
+                proven.append((first, last))
+            else:
                 raise ValueError("digest")
+        if not proven:
+            raise ValueError("no event of it is held")
         # The home was told of what is sent again long ago.
         for payload in () if self.again or outcome == OUTCOME_CLOSED else unknown:
             restore(self._home, payload, self._clock.uptime_ms())
+        return proven
 
     def _settle(self, first, last, outcome, wait_ms):
         if self.on_bound:

@@ -116,6 +116,39 @@ def test_TP_WIR_013_a_receipt_that_proves_nothing_is_ignored_and_counted():
     assert gateway.pending() == []
 
 
+def losing(gateway, lost):
+    """The gateway's journal no longer holds these events."""
+    events = gateway.journal.events
+    gateway.journal.events = lambda first, last: (
+        (seq, None, None) if seq in lost else (seq, alarm, payload) for seq, alarm, payload in events(first, last)
+    )
+
+
+def test_TP_WIR_013_TP_WIR_019_what_is_no_longer_held_voids_no_other_range():
+    gateway = Gateway()
+    seqs = [gateway.alarm() for _ in range(5)]
+    single = [[seq, seq, gateway.digest(seq, seq)] for seq in seqs[:3]]
+    joined = [seqs[3], seqs[4], gateway.digest(seqs[3], seqs[4])]
+    losing(gateway, (seqs[1], seqs[4]))
+    gateway.home._alarms.clear()  # as after a restart
+    gateway.receipt(single + [joined], kinds.OUTCOME_TAKEN)
+    assert [alarm[:2] for alarm in gateway.home._alarms] == [[seqs[0], "taken"], [seqs[2], "taken"]]
+    assert gateway.uplink.refused_receipts == 0
+    gateway.receipt(single + [joined])
+    assert gateway.pending() == [seqs[1], seqs[3], seqs[4]], "what is not proven is not settled"
+    gateway.receipt([single[1], joined])
+    gateway.receipt([single[1], [seqs[4], seqs[4], None]])
+    assert gateway.uplink.refused_receipts == 2, "and what proves nothing at all is refused"
+    assert gateway.pending() == [seqs[1], seqs[3], seqs[4]]
+
+
+def test_TP_WIR_013_one_wrong_digest_voids_its_receipt():
+    gateway = Gateway()
+    seqs = [gateway.alarm() for _ in range(2)]
+    gateway.receipt([[seqs[0], seqs[0], gateway.digest(seqs[0], seqs[0])], [seqs[1], seqs[1], bytes(8)]])
+    assert gateway.pending() == seqs and gateway.uplink.refused_receipts == 1
+
+
 def test_TP_WIR_022_only_a_receipt_for_an_event_in_flight_tells_the_time():
     gateway = Gateway()
     seq = gateway.alarm()
