@@ -69,6 +69,7 @@ class Uplink:
         self._hungry = 0  # how often in a row it had none at all
         self._working = False  # on signing or verifying what is not urgent
         self._hold_until = None  # retry_later: ticks_ms before which no backlog is sent
+        journal.on_drop = self.forget
         self._wake = asyncio.Event()
         self._receipts = []
         self._receipt_came = asyncio.Event()
@@ -107,6 +108,12 @@ class Uplink:
         """The next connection is with another broker: all that is not settled is to be published there."""
         self._in_flight.clear()
         self.alarm_ms = self.awaited = None
+
+    def forget(self, first, last):
+        """The events first…last are not to be sent any more: they take no room among those that are."""
+        for table in (self._tries, self._in_flight):
+            for seq in [seq for seq in table if first <= seq <= last]:
+                del table[seq]
 
     def tick(self):
         """To be called every second: looks after what has waited too long."""
@@ -375,13 +382,13 @@ class Uplink:
                 deadline = self._in_flight.pop(seq, self._answered)
                 if self._tries.pop(seq, 0) < _TRIES:  # the deadline of others says nothing of when they were sent
                     self._answered = deadline
-        elif outcome == OUTCOME_RETRY_LATER:
+        if self.again:
+            self.again.settled(first, last)
+        if outcome == OUTCOME_RETRY_LATER:
             for seq in self._journal.waiting(first, last):  # it may come late, when some are settled
                 self._tries.pop(seq, None)
                 if len(self._in_flight) < _MAX_HELD:
                     self._in_flight[seq] = time.ticks_add(time.ticks_ms(), wait_ms)
-        if self.again:
-            self.again.settled(first, last)
         self._home.outcome(first, last, outcome, self._clock.uptime_ms())
 
     def _heard(self):
