@@ -155,7 +155,9 @@ class Uplink:
         except MemoryError:
             self._starved()
         finally:
-            self._fresh.clear()  # after a failure too: they are in the journal, and `pending` yields them first
+            for seq, _, _ in self._fresh:  # after a failure: they are in the journal, and `pending` yields them first
+                self._in_flight.pop(seq, None)
+            self._fresh.clear()
 
     async def work_off(self, steps, urgent=False):
         """Runs a generator of slices in the loop and returns its value: one generator at a time, since each takes much heap.

@@ -358,6 +358,29 @@ def _interrupted(after):
         cose.verify1_steps = verify1_steps
 
 
+def test_TP_BND_001_fresh_alarms_that_the_heap_has_no_room_for_are_pending_at_once():
+    gateway = Gateway()
+    gateway.client.connected = True
+
+    def no_room(payload, aad):
+        raise MemoryError
+
+    gateway.uplink._sign_steps = no_room
+    seqs = []
+
+    async def press():
+        for _ in range(3):
+            seq, payload, alarm = gateway.recorder.record(kinds.HELP)
+            gateway.uplink.fresh(seq, payload, alarm)
+            seqs.append(seq)
+        while gateway.uplink._fresh:
+            await asyncio.sleep(0)
+
+    asyncio.run(press())
+    assert gateway.uplink._hungry == 1 and gateway.uplink._in_flight == {}
+    assert [seq for seq, _ in gateway.uplink._backlog()[1]] == seqs
+
+
 def test_TP_BND_012_no_more_than_three_envelopes_wait_for_the_broker():
     gateway = Gateway()
     gateway.recorder.record(kinds.BOOT)
