@@ -29,7 +29,8 @@ class Again:
     def pending(self, journal, in_flight):
         """Yields (seq, alarm, payload) of what may go into one envelope: of one class and one epoch (TP-WIR-009), in order."""
         if ticks_diff(ticks_ms(), self.until) > 0:
-            self._set([])
+            for first, last in self.runs:
+                self.settled(first, last)
         before = None
         for first, last in self.runs:  # what is settled meanwhile makes another list
             for seq in range(first, last + 1):
@@ -52,7 +53,10 @@ class Again:
         self._set(
             [run for a, b in before for run in ([a, min(b, first - 1)], [max(a, last + 1), b]) if run[0] <= run[1]]
         )
-        return self.runs != before
+        if self.runs != before:
+            self._uplink.forget(first, last)
+            return True
+        return False
 
     def _set(self, runs):
         self.runs = runs

@@ -330,18 +330,21 @@ class App:
             "heartbeat": self.heartbeat,
         }
         for name, task in tasks.items():
-            asyncio.create_task(_guard(name, task(self.watch.alive(name))))
-        asyncio.create_task(_guard("mqtt", self.client.run()))
+            asyncio.create_task(_guard(name, task(self.watch.alive(name)), self.watch))
+        asyncio.create_task(_guard("mqtt", self.client.run(), self.watch))
         await self.watch.run()
 
 
-async def _guard(name, task):
-    """A task that ends is not alive any more: say why; the watchdog does the rest."""
+async def _guard(name, task, watch=None):
+    """Says why a task ended. One that must live has a `watch`: it is not alive any more, and the watchdog does the rest."""
     try:
         await task
     except Exception as e:
         log("task %s stopped" % name)
         sys.print_exception(e)
+    finally:
+        if watch:
+            watch.ended(name)
 
 
 def main():

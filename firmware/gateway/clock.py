@@ -81,7 +81,10 @@ class Clock:
             self.floor_ms = utc_ms
             if utc_ms - self._saved_ms >= _SAVE_EVERY_MS:
                 self._saved_ms = utc_ms
-                self._store.put("floor", utc_ms.to_bytes(8, "big"))
+                try:
+                    self._store.put("floor", utc_ms.to_bytes(8, "big"))
+                except OSError:
+                    pass  # worn flash: the receipt matters more, and the floor of this boot has moved
         self.set(told_ms)
 
     def set(self, utc_ms):

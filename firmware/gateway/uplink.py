@@ -32,6 +32,7 @@ _LEAST_BYTES = const(150)
 _MAX_HUNGRY = const(60)
 _STARVED_MS = const(500)
 _MAX_IN_FLIGHT = const(64)  # TP-BND-013
+_MAX_HELD = const(128)  # TP-BND-040
 _MAX_ENVELOPES = const(3)  # TP-BND-012
 _TRIES = const(3)  # TP-BND-038: in vain, before an event goes alone
 _MOST_TRIES = const(12)
@@ -68,6 +69,7 @@ class Uplink:
         self._hungry = 0  # how often in a row it had none at all
         self._working = False  # on signing or verifying what is not urgent
         self._hold_until = None  # retry_later: ticks_ms before which no backlog is sent
+        journal.on_drop = self.forget
         self._wake = asyncio.Event()
         self._receipts = []
         self._receipt_came = asyncio.Event()
@@ -106,6 +108,12 @@ class Uplink:
         """The next connection is with another broker: all that is not settled is to be published there."""
         self._in_flight.clear()
         self.alarm_ms = self.awaited = None
+
+    def forget(self, first, last):
+        """The events first…last are not to be sent any more: they take no room among those that are."""
+        for table in (self._tries, self._in_flight):
+            for seq in [seq for seq in table if first <= seq <= last]:
+                del table[seq]
 
     def tick(self):
         """To be called every second: looks after what has waited too long."""
@@ -147,7 +155,9 @@ class Uplink:
         except MemoryError:
             self._starved()
         finally:
-            self._fresh.clear()  # after a failure too: they are in the journal, and `pending` yields them first
+            for seq, _, _ in self._fresh:  # after a failure: they are in the journal, and `pending` yields them first
+                self._in_flight.pop(seq, None)
+            self._fresh.clear()
 
     async def work_off(self, steps, urgent=False):
         """Runs a generator of slices in the loop and returns its value: one generator at a time, since each takes much heap.
@@ -187,7 +197,8 @@ class Uplink:
         now = time.ticks_ms()
         size = 0
         batch_alarm = old = suspect = fewest = None
-        room = _MAX_IN_FLIGHT - len(self._in_flight)
+        # What waits for longer than an answer takes up no room of others.
+        room = _MAX_IN_FLIGHT - sum(time.ticks_diff(at, now) <= AGAIN_MS for at in self._in_flight.values())
         if room <= 0:
             return None, batch
         for seq, alarm, payload in events or self._journal.pending(_MAX_SUSPECTS + room + 1, self._in_flight):
@@ -205,9 +216,8 @@ class Uplink:
             ):
                 break
             if len(batch) == room:
-                for deadline in self._in_flight.values():
-                    if time.ticks_diff(deadline, now) <= AGAIN_MS:
-                        return None, []  # better a full envelope, a little later; a longer pause is not waited for
+                if room < _MAX_IN_FLIGHT:
+                    return None, []  # better a full envelope, a little later
                 break
             batch_alarm = alarm
             old = seq < self._journal.epoch_first
@@ -312,7 +322,7 @@ class Uplink:
                 self._receipts.pop(0)
 
     def _apply(self, receipt):
-        """Takes a receipt as a whole or not at all. Raises ValueError, KeyError or TypeError for one that proves nothing."""
+        """Takes what a receipt proves. Raises ValueError, KeyError or TypeError for one that proves nothing, or something wrong."""
         if type(receipt) is not dict:
             raise ValueError("not a receipt")
         ranges, outcome, utc_ms = receipt[3], receipt[4], receipt[5]
@@ -322,9 +332,9 @@ class Uplink:
         if not all(type(number) is int and number >= 0 for number in numbers) or outcome > _MAX_OUTCOME:
             raise ValueError("not an outcome")
         wait_ms = min(receipt.get(6, AGAIN_MS), _RETRY_LATER_MAX_MS)
-        self._prove(ranges, outcome)
+        ranges = self._proven(ranges, outcome)
         self._answered = None
-        for first, last, _ in ranges:
+        for first, last in ranges:
             step("receipt", first)
             self._settle(first, last, outcome, wait_ms)
         if self._answered is not None:  # or it may have waited at the broker (TP-WIR-022)
@@ -338,16 +348,27 @@ class Uplink:
             self.on_fault(outcome)
         self._wake.set()
 
-    def _prove(self, ranges, outcome):
-        """Raises ValueError unless the receiver has the very events that are in the journal. Tells the home of alarms among them
+    def _proven(self, ranges, outcome):
+        """[(first, last)] of the ranges of which the receiver has the very events that are in the journal; one of which some are
+        no longer held voids no other. Raises ValueError when there is none, or one is wrong. Tells the home of alarms among them
         that it does not know, but for those that are over."""
         unknown = []
+        proven = []
         for first, last, digest in ranges:
-            if not first <= last < self._journal.next_seq or self._digest(first, last, unknown) != digest:
+            known = len(unknown)
+            held = first <= last < self._journal.next_seq and self._digest(first, last, unknown)
+            if held is None:
+                del unknown[known:]
+            elif held and held == digest:
+                proven.append((first, last))
+            else:
                 raise ValueError("digest")
+        if not proven:
+            raise ValueError("no event of it is held")
         # The home was told of what is sent again long ago.
         for payload in () if self.again or outcome == OUTCOME_CLOSED else unknown:
             restore(self._home, payload, self._clock.uptime_ms())
+        return proven
 
     def _settle(self, first, last, outcome, wait_ms):
         if self.on_bound:
@@ -359,17 +380,17 @@ class Uplink:
             if self.awaited is not None and first <= self.awaited <= last:
                 self.awaited = None
                 self.on_path("on_proof")
-        for seq in range(first, last + 1):
-            if outcome == OUTCOME_RETRY_LATER:
-                self._in_flight[seq] = time.ticks_add(time.ticks_ms(), wait_ms)
-            elif outcome in SETTLING:
+            for seq in range(first, last + 1):
                 deadline = self._in_flight.pop(seq, self._answered)
-                if self._tries.get(seq, 0) < _TRIES:  # the deadline of others says nothing of when they were sent
+                if self._tries.pop(seq, 0) < _TRIES:  # the deadline of others says nothing of when they were sent
                     self._answered = deadline
-            if outcome in SETTLING or outcome == OUTCOME_RETRY_LATER:
-                self._tries.pop(seq, None)
         if self.again:
             self.again.settled(first, last)
+        if outcome == OUTCOME_RETRY_LATER:
+            for seq in self._journal.waiting(first, last):  # it may come late, when some are settled
+                self._tries.pop(seq, None)
+                if len(self._in_flight) < _MAX_HELD:
+                    self._in_flight[seq] = time.ticks_add(time.ticks_ms(), wait_ms)
         self._home.outcome(first, last, outcome, self._clock.uptime_ms())
 
     def _heard(self):
@@ -392,7 +413,7 @@ class Uplink:
     def _digest(self, first, last, unknown):
         """First 8 bytes of SHA-256 over the hashes of the events first..last; None when one is no longer held. Adds the
         alarms among them that the home does not know to `unknown`."""
-        if last - first >= _MAX_IN_FLIGHT:
+        if last - first >= _MAX_IN_FLIGHT:  # TP-BND-041
             return None
         whole = hashlib.sha256()
         for seq, alarm, payload in self._journal.events(first, last):

@@ -27,11 +27,15 @@ class Watch:
 
         return alive
 
+    def ended(self, name):
+        """Task `name` has ended, and must not have: it is late from now on."""
+        self._seen[name] = None
+
     def late(self):
-        """The name of a task that has not been alive for 30 s, or None."""
+        """The name of a task that has ended or has not been alive for 30 s, or None."""
         now = time.ticks_ms()
         for name, seen in self._seen.items():
-            if time.ticks_diff(now, seen) > _LATE_MS:
+            if seen is None or time.ticks_diff(now, seen) > _LATE_MS:
                 return name
         return None
 

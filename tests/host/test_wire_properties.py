@@ -11,7 +11,7 @@ from tryggport.wire import cbor, fields, topics
 from tryggport.wire.envelope import MAX_ENVELOPE, Envelope, EnvelopeError, SigningKey
 from tryggport.wire.event import MAX_EVENT, Event, Unreadable, decode_events, encode_events
 from tryggport.wire.fields import PayloadError
-from tryggport.wire.receipt import MAX_RANGES, Receipt, digest, receipts
+from tryggport.wire.receipt import MAX_IN_RANGE, MAX_RANGES, Receipt, digest, receipts
 from tryggport.wire.status import Status
 
 KEY = SigningKey(ec.derive_private_key(0xC0FFEE, ec.SECP256R1()))
@@ -141,9 +141,16 @@ def test_TP_WIR_012_receipts_cover_exactly_the_events_and_fit_an_envelope(hashes
         for first, last, check in receipt.ranges:
             span = range(first, last + 1)
             assert joined or len(span) == 1
+            assert len(span) <= MAX_IN_RANGE
             assert digest(hashes[seq] for seq in span) == check
             covered += span
     assert sorted(covered) == sorted(hashes)
+
+
+def test_TP_WIR_012_TP_BND_041_a_range_ends_where_a_gateway_ceases_to_check_it():
+    hashes = {seq: bytes([seq]) * 32 for seq in range(7, 72)}
+    (receipt,) = receipts("kitchen-7", bytes(8), 0, hashes, fields.UTC_MS_MIN)
+    assert [(first, last) for first, last, _ in receipt.ranges] == [(7, 70), (71, 71)]
 
 
 @given(

@@ -73,6 +73,19 @@ def test_TP_WIR_022_the_floor_survives_a_reboot_and_spares_the_flash():
     assert second.set_to[0][:3] == (2026, 11, 22)
 
 
+def test_TP_WIR_022_flash_that_is_worn_out_takes_no_floor_and_stops_nothing():
+    class Worn(Memory):
+        def put(self, name, value):
+            self.puts += 1
+            raise OSError(5)
+
+    world = World(BUILT, Worn())
+    for minute in range(61):
+        world.clock.receipt_time(BUILT + DAY + minute * 60_000, 0)
+    assert world.store.puts == 2, "and it is tried again an hour later"
+    assert world.clock.floor_ms == world.clock.utc_ms() == BUILT + DAY + 3600_000
+
+
 def test_TP_WIR_041_TP_BND_072_a_receiver_in_2099_moves_no_floor_before_a_handshake_has_succeeded_at_its_time():
     world = World(BUILT)
     wrong = 4099000000000

@@ -3,7 +3,7 @@
 import asyncio
 import time
 
-from gateway import kinds
+from gateway import kinds, resend
 from gateway import uplink as gateway_uplink
 from gateway.bounds import AGAIN_MS, ALARM_PAUSE_MS, EVENT_PAUSE_MS
 from test_uplink import Gateway
@@ -121,6 +121,36 @@ def test_TP_BND_039_many_poison_events_leave_room_for_the_others():
     clocked.run(1200_000, answers=lambda batch: not poison.intersection(batch))
     assert clocked.gateway.pending() == sorted(poison)
     assert len([n for n in clocked.uplink._tries.values() if n >= 3]) <= 32
+
+
+def test_TP_WIR_035_what_the_journal_gives_up_takes_no_place_among_the_unanswered():
+    clocked = Clocked()
+    gateway = clocked.gateway
+    gone = info(clocked, 64)
+    clocked.run(15_000, answers=lambda batch: False)
+    assert sorted(clocked.uplink._tries) == gone
+    while gateway.journal.stats()["pending_events"]:  # until it is full: information goes first
+        gateway.alarm()
+    assert clocked.uplink._tries == {} and not any(seq <= gone[-1] for seq in clocked.uplink._in_flight)
+    for seq in gateway.pending():
+        gateway.journal.settle(seq, seq)
+    poison = info(clocked, 1)[0]
+    clocked.run(60_000, answers=lambda batch: poison not in batch)
+    assert clocked.uplink._tries[poison] >= 3, "so the next one is set apart"
+
+
+def test_TP_WIR_035_TP_BND_026_what_is_not_sent_again_any_more_takes_no_place_among_the_unanswered():
+    clocked = Clocked()
+    gateway = clocked.gateway
+    seqs = info(clocked, 64)
+    gateway.journal.settle(seqs[0], seqs[-1])
+    resend.add(clocked.uplink, [[seqs[0], seqs[-1]]])
+    clocked.run(60_000, answers=lambda batch: False)
+    assert len(clocked.uplink._tries) == 64
+    clocked.uplink.again.until = time.ticks_add(time.ticks_ms(), -1)
+    clocked.run(10_000)
+    assert clocked.uplink.again is None
+    assert clocked.uplink._tries == {} and clocked.uplink._in_flight == {}
 
 
 def test_TP_WIR_035_after_a_silence_of_the_receiver_nothing_waits_out_its_pause():

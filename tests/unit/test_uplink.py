@@ -82,6 +82,15 @@ def test_TP_WIR_013_a_matching_receipt_settles_its_range():
     assert gateway.home.signal(gateway.clock.uptime_ms()) == "sending", "the newest alarm is not settled"
 
 
+def test_TP_WIR_013_TP_BND_041_a_receipt_of_more_events_than_a_range_holds_settles_them_all():
+    gateway = Gateway()
+    seqs = [gateway.alarm() for _ in range(65)]
+    gateway.receipt([[seqs[0], seqs[64], gateway.digest(seqs[0], seqs[64])]])
+    assert gateway.pending() == seqs and gateway.uplink.refused_receipts == 1, "so long a range is not checked"
+    gateway.receipt([[a, b, gateway.digest(a, b)] for a, b in ((seqs[0], seqs[63]), (seqs[64], seqs[64]))])
+    assert gateway.pending() == []
+
+
 def test_TP_WIR_013_a_receipt_that_proves_nothing_is_ignored_and_counted():
     gateway = Gateway()
     seq = gateway.alarm()
@@ -105,6 +114,39 @@ def test_TP_WIR_013_a_receipt_that_proves_nothing_is_ignored_and_counted():
         assert gateway.clock.utc_ms() is None, "and its time is not believed"
     gateway.receipt([[seq, seq, good]])
     assert gateway.pending() == []
+
+
+def losing(gateway, lost):
+    """The gateway's journal no longer holds these events."""
+    events = gateway.journal.events
+    gateway.journal.events = lambda first, last: (
+        (seq, None, None) if seq in lost else (seq, alarm, payload) for seq, alarm, payload in events(first, last)
+    )
+
+
+def test_TP_WIR_013_TP_WIR_019_what_is_no_longer_held_voids_no_other_range():
+    gateway = Gateway()
+    seqs = [gateway.alarm() for _ in range(5)]
+    single = [[seq, seq, gateway.digest(seq, seq)] for seq in seqs[:3]]
+    joined = [seqs[3], seqs[4], gateway.digest(seqs[3], seqs[4])]
+    losing(gateway, (seqs[1], seqs[4]))
+    gateway.home._alarms.clear()  # as after a restart
+    gateway.receipt(single + [joined], kinds.OUTCOME_TAKEN)
+    assert [alarm[:2] for alarm in gateway.home._alarms] == [[seqs[0], "taken"], [seqs[2], "taken"]]
+    assert gateway.uplink.refused_receipts == 0
+    gateway.receipt(single + [joined])
+    assert gateway.pending() == [seqs[1], seqs[3], seqs[4]], "what is not proven is not settled"
+    gateway.receipt([single[1], joined])
+    gateway.receipt([single[1], [seqs[4], seqs[4], None]])
+    assert gateway.uplink.refused_receipts == 2, "and what proves nothing at all is refused"
+    assert gateway.pending() == [seqs[1], seqs[3], seqs[4]]
+
+
+def test_TP_WIR_013_one_wrong_digest_voids_its_receipt():
+    gateway = Gateway()
+    seqs = [gateway.alarm() for _ in range(2)]
+    gateway.receipt([[seqs[0], seqs[0], gateway.digest(seqs[0], seqs[0])], [seqs[1], seqs[1], bytes(8)]])
+    assert gateway.pending() == seqs and gateway.uplink.refused_receipts == 1
 
 
 def test_TP_WIR_022_only_a_receipt_for_an_event_in_flight_tells_the_time():
@@ -163,7 +205,7 @@ def test_TP_BND_013_batches_are_one_class_fit_and_leave_a_bounded_number_in_flig
         assert len(cbor.head(4, len(batch))) + sum(len(event) for _, event in batch) <= 1214
         assert all((seq in alarms) == alarm for seq, _ in batch), "one class an envelope"
         for seq, _ in batch:
-            gateway.uplink._in_flight[seq] = 1 << 29
+            gateway.uplink._in_flight[seq] = time.ticks_add(time.ticks_ms(), AGAIN_MS)
             sent.append(seq)
     assert sent[:20] == alarms, "alarms first"
     assert 48 < len(sent) <= 64 and sent[20:] == sorted(sent[20:])
@@ -209,8 +251,44 @@ def test_TP_WIR_036_what_waits_long_keeps_no_other_from_going():
     gateway = Gateway()
     seqs = [gateway.alarm() for _ in range(70)]
     later = time.ticks_add(time.ticks_ms(), 3600_000)
-    gateway.uplink._in_flight.update({seq: later for seq in seqs[:60]})
-    assert [seq for seq, _ in gateway.uplink._backlog()[1]] == seqs[60:64], "as many as there is room for"
+    gateway.uplink._in_flight.update({seq: later for seq in seqs[:64]})
+    assert [seq for seq, _ in gateway.uplink._backlog()[1]] == seqs[64:]
+
+
+def test_TP_WIR_036_TP_BND_006_alarms_that_are_held_take_no_room_of_others():
+    gateway = Gateway()
+    seqs = [gateway.alarm() for _ in range(64)]
+    gateway.receipt(
+        [[seqs[0], seqs[63], gateway.digest(seqs[0], seqs[63])]], kinds.OUTCOME_RETRY_LATER, more={6: 3600_000}
+    )
+    assert gateway.uplink._backlog() == (None, []), "they wait"
+    away = gateway.alarm()  # recorded while the connection was gone
+    assert [seq for seq, _ in gateway.uplink._backlog()[1]] == [away]
+    gateway.client.connected = True
+    seq, payload, alarm = gateway.recorder.record(kinds.HELP)
+    gateway.uplink.fresh(seq, payload, alarm)
+    gateway.uplink._in_flight[seq] = time.ticks_ms()  # published, and nobody has answered
+    gateway.uplink._expire()
+    assert [seq for seq, _ in gateway.uplink._backlog()[1]] == [away, seq]
+
+
+def test_TP_WIR_036_TP_BND_040_no_more_are_held_than_there_is_room_to_remember():
+    gateway = Gateway()
+    seqs = [gateway.alarm() for _ in range(192)]
+    for at in (0, 64, 128):
+        first, last = seqs[at], seqs[at + 63]
+        gateway.receipt([[first, last, gateway.digest(first, last)]], kinds.OUTCOME_RETRY_LATER, more={6: 3600_000})
+    assert sorted(gateway.uplink._in_flight) == seqs[:128]
+    assert gateway.uplink._backlog()[1][0][0] == seqs[128], "the others are published again"
+
+
+def test_TP_WIR_036_retry_later_that_comes_late_holds_nothing_that_is_settled():
+    gateway = Gateway()
+    seqs = [gateway.alarm() for _ in range(3)]
+    whole = [[seqs[0], seqs[2], gateway.digest(seqs[0], seqs[2])]]
+    gateway.receipt([[seqs[0], seqs[1], gateway.digest(seqs[0], seqs[1])]])
+    gateway.receipt(whole, kinds.OUTCOME_RETRY_LATER, more={6: 3600_000})
+    assert sorted(gateway.uplink._in_flight) == seqs[2:]
 
 
 class Slices:
@@ -278,6 +356,29 @@ def _interrupted(after):
         return asyncio.run(_fall_into(gateway, slices, after, receipt))
     finally:
         cose.verify1_steps = verify1_steps
+
+
+def test_TP_BND_001_fresh_alarms_that_the_heap_has_no_room_for_are_pending_at_once():
+    gateway = Gateway()
+    gateway.client.connected = True
+
+    def no_room(payload, aad):
+        raise MemoryError
+
+    gateway.uplink._sign_steps = no_room
+    seqs = []
+
+    async def press():
+        for _ in range(3):
+            seq, payload, alarm = gateway.recorder.record(kinds.HELP)
+            gateway.uplink.fresh(seq, payload, alarm)
+            seqs.append(seq)
+        while gateway.uplink._fresh:
+            await asyncio.sleep(0)
+
+    asyncio.run(press())
+    assert gateway.uplink._hungry == 1 and gateway.uplink._in_flight == {}
+    assert [seq for seq, _ in gateway.uplink._backlog()[1]] == seqs
 
 
 def test_TP_BND_012_no_more_than_three_envelopes_wait_for_the_broker():

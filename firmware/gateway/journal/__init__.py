@@ -62,6 +62,7 @@ class Journal:
         self.reserve_alarms = reserve // alarm
         self._information_limit = self._limit - reserve
         self._mark = 0
+        self.on_drop = None  # called with first and last of what was given up
         self.reports = ()  # (seq, first, last, count, alarms) of the events that tell of drops and are on their way
         self.previous_epoch = None
         self._open(rng)
@@ -166,6 +167,12 @@ class Journal:
                 else:
                     limit -= 1
                     yield seq, alarm, payload
+
+    def waiting(self, first, last):
+        """Yield the seqs of first…last that are pending."""
+        self._log.load()
+        for item in self._log.matching(first, last):
+            yield item[5]
 
     def settle(self, first, last):
         """Mark first…last as being at the receiver, durably. Raises ValueError for what was never appended."""
@@ -289,10 +296,12 @@ class Journal:
         """Drop what is needed least."""
         from gateway.journal import drops
 
-        drops.give_up(self._log)
+        self.write_off(drops.victims(self._log))
 
     def write_off(self, victims):
         """`victims`: (seq, 1 for an alarm), lowest first. With room made before: making room may drop too."""
         from gateway.journal import drops
 
         drops.write_off(self._log, victims)
+        for seq, _ in victims if self.on_drop else ():
+            self.on_drop(seq, seq)

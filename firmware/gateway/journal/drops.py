@@ -16,19 +16,19 @@ _MAX_RANGES = const(16)
 _AT_ONCE = const(16)
 
 
-def give_up(log):
-    """Drop information, oldest first; when there is none, the alarm that is needed least."""
+def victims(log):
+    """[(seq, 1 for an alarm)] to drop: information, oldest first; when there is none, the alarm that is needed least."""
     log.load()
     log.room(layout.MAX_DROP)
-    victims = []
+    found = []
     if log.index.events:
         for item in order.pending(log, False):
-            victims.append((item[0], 0))
-            if len(victims) == _AT_ONCE:
+            found.append((item[0], 0))
+            if len(found) == _AT_ONCE:
                 break
     else:
-        victims.append((_least(log), 1))
-    write_off(log, victims)
+        found.append((_least(log), 1))
+    return found
 
 
 def _least(log):

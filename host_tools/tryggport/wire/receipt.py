@@ -11,6 +11,7 @@ from tryggport.wire import cbor, fields, kinds
 from tryggport.wire.fields import refuse
 
 MAX_RANGES = 32
+MAX_IN_RANGE = 64  # TP-BND-041: a gateway has no more in flight
 OUTCOME_MAX = max(kinds.OUTCOMES)
 
 
@@ -70,10 +71,10 @@ def digest(hashes: Iterable[bytes]) -> bytes:
 
 
 def ranges_of(hash_by_seq: dict[int, bytes]) -> list[Range]:
-    """Ranges over exactly these events: neighbours are joined, gaps never are (TP-WIR-012)."""
+    """Ranges over exactly these events: neighbours are joined as far as a gateway checks them, gaps never are (TP-WIR-012)."""
     runs: list[list[int]] = []
     for seq in sorted(hash_by_seq):
-        if runs and runs[-1][-1] + 1 == seq:
+        if runs and runs[-1][-1] + 1 == seq and len(runs[-1]) < MAX_IN_RANGE:
             runs[-1].append(seq)
         else:
             runs.append([seq])
