@@ -18,11 +18,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, delete, exists, func, insert, select, update
+from sqlalchemy import case as sql_case
 
 from tryggport.errors import TryggError
+from tryggport.reception import attempts, grace, ledger
 from tryggport.reception import cases as case_book
-from tryggport.reception import grace, ledger
-from tryggport.reception.channels import DELIVERED, REFUSED, UNDELIVERED, Channel, Delivery, Notice
+from tryggport.reception.attempts import WAITING, WHO
+from tryggport.reception.channels import UNDELIVERED, Channel, Delivery, Notice
 from tryggport.reception.database import Database, for_each
 from tryggport.reception.scaip_step import check_target
 from tryggport.reception.schema import (
@@ -32,22 +34,16 @@ from tryggport.reception.schema import (
     deliveries,
     escalations,
     events,
-    installations,
-    municipalities,
     steps,
 )  # fmt: skip
 from tryggport.reception.tenants import Scope, municipality_id
-from tryggport.wire import kinds
-from tryggport.wire.event import Event
-from tryggport.wire.fields import PayloadError
 
 UNDELIVERED_MS = case_book.UNDELIVERED_MS
 RETRY_MS = 10_000  # TP-BND-061: an attempt that failed is repeated
 AT_ONCE = 8  # TP-BND-062: attempts under way to one receiver
+CHOKED_ON = 3
 CLAIM_MS = 30_000  # TP-BND-069: what an attempt may last before another worker makes it
-WAITING = "waiting"
 KINDS = ("scaip", "webhook", "console")
-WHO = "reception"
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,19 +252,21 @@ class Escalation:
         return looks, rows
 
     def _due(self, tx: Connection, now_ms: int) -> list[Row[Any]]:
-        """Deliveries to try now: of each case and receiver the oldest that waits, while the case goes on."""
-        earlier = deliveries.alias()
-        raised = exists().where(events.c.id == deliveries.c.event_id, case_book.RAISES)
-        # In their order; but an alarm that a receiver chokes on does not keep the next one from being tried once.
-        is_first = ~exists().where(
-            earlier.c.case_id == deliveries.c.case_id, earlier.c.position == deliveries.c.position,
-            earlier.c.id < deliveries.c.id, earlier.c.state == WAITING,
-            (earlier.c.attempts == 0) | (deliveries.c.attempts > 0) | ~raised,
-        )  # fmt: skip
-        query = select(deliveries, cases.c.status).join(cases, cases.c.id == deliveries.c.case_id)
+        """Deliveries to try now, while the case goes on: of each case and receiver the oldest that waits. An alarm that a receiver
+        chokes on does not keep the next ones from being tried once; it is the receiver's fault after some of them."""
+        this = deliveries.c
+        is_new = this.attempts == 0
+        line = select(
+            this.case_id, this.position, func.min(this.id).label("first"),
+            func.min(sql_case((is_new, this.id))).label("new"), func.sum(sql_case((is_new, 0), else_=1)).label("tried"),
+        ).where(this.state == WAITING).group_by(this.case_id, this.position).subquery()  # fmt: skip
+        raised = exists().where(events.c.id == this.event_id, case_book.RAISES)
+        is_next = (this.id == line.c.first) | ((this.id == line.c.new) & (line.c.tried < CHOKED_ON) & raised)
+        query = select(deliveries, cases.c.status).join(cases, cases.c.id == this.case_id)
+        query = query.join(line, (line.c.case_id == this.case_id) & (line.c.position == this.position))
         begun_of, unheard = _begun_by_case(tx, now_ms), case_book.unheard(tx)
         found = []
-        for row in tx.execute(query.where(_ripe(now_ms), is_first, _goes_on(now_ms)).order_by(deliveries.c.id)).all():
+        for row in tx.execute(query.where(_ripe(now_ms), is_next, _goes_on(now_ms)).order_by(deliveries.c.id)).all():
             begun = begun_of.get(row.case_id, [])
             has_it = [step.position for step in begun if step.delivered_ms is not None]
             goes_on = row.status == NEW or row.case_id in unheard
@@ -301,7 +299,7 @@ class Escalation:
         if notes:
             with self._database.write() as tx:
                 for note in notes:
-                    _note(tx, *note, self._retry_ms)
+                    attempts.note(tx, *note, self._retry_ms)
 
     def _try(self, step: Step, notice: Notice) -> Delivery:
         return self._channel_of(step).deliver(notice)
@@ -381,59 +379,6 @@ def _ref(*names: object) -> str:
 
 def _job(tx: Connection, row: Any) -> tuple[Step | None, Notice]:
     """The step and the notice of a delivery; no step when the list has become shorter since."""
-    columns = (cases, installations.c.home, installations.c.cid, installations.c.call_back)
-    query = select(*columns, municipalities.c.name.label("municipality"))
-    query = query.join(installations, installations.c.id == cases.c.installation_id, isouter=True)
-    query = query.join(municipalities, municipalities.c.id == cases.c.municipality_id, isouter=True)
-    case = tx.execute(query.where(cases.c.id == row.case_id)).one()
-    listed = steps_of(tx, case.municipality_id)
-    event = None
-    received_ms, kind, state = case.opened_ms, "outage" if case.about else "unreadable", "raised"
-    if row.event_id is not None:
-        stored = tx.execute(select(events).where(events.c.id == row.event_id)).one()
-        received_ms, kind = stored.received_ms, case_book.kind_name(stored.kind)
-        state = kinds.STATES.get(stored.state, "raised")
-        event = _readable(stored.encoded)
-    notice = Notice(
-        row.ref, case.id, case.municipality_id, case.municipality, case.home, case.gateway, case.cid, case.call_back,
-        kind, state, received_ms, case.about, event,
-    )  # fmt: skip
+    notice = attempts.notice(tx, row)
+    listed = steps_of(tx, notice.municipality_id)
     return (listed[row.position] if row.position < len(listed) else None), notice
-
-
-def _readable(encoded: bytes) -> Event | None:
-    try:
-        return Event.from_bytes(encoded)
-    except PayloadError:
-        return None
-
-
-def _note(tx: Connection, delivery_id: int, done: Delivery, now_ms: int, retry_ms: int) -> None:
-    """What came of an attempt; of one that another worker has ended already, nothing."""
-    this = (deliveries.c.id == delivery_id) & (deliveries.c.state == WAITING)
-    ended = done.outcome in (DELIVERED, REFUSED)
-    detail = done.detail[:200].replace("\0", "?")  # PostgreSQL takes none in a text
-    values: dict[str, Any] = {"attempts": deliveries.c.attempts + 1, "detail": detail}
-    values |= {"state": done.outcome, "ended_ms": now_ms} if ended else {"next_try_ms": now_ms + retry_ms}
-    if not tx.execute(update(deliveries).where(this).values(values)).rowcount or not ended:
-        return
-    row = tx.execute(select(deliveries).where(deliveries.c.id == delivery_id)).one()
-    step = (escalations.c.case_id == row.case_id) & (escalations.c.position == row.position)
-    name = tx.execute(select(escalations.c.name).where(step)).scalar_one()
-    if done.outcome == REFUSED:
-        if not _has_any(tx, row):
-            tx.execute(update(escalations).where(step).values(refused=True))
-        ledger.record(tx, WHO, f"{name} refuses it: {detail}", case_id=row.case_id, at_ms=now_ms)
-        return
-    tx.execute(update(escalations).where(step, escalations.c.delivered_ms.is_(None)).values(delivered_ms=now_ms))
-    first = (cases.c.id == row.case_id) & cases.c.handed_over_ms.is_(None)
-    tx.execute(update(cases).where(first).values(handed_over_ms=now_ms))
-    ledger.record(tx, WHO, f"handed over to {name}: {detail}", case_id=row.case_id, at_ms=now_ms)
-    status = tx.execute(select(cases.c.status).where(cases.c.id == row.case_id)).scalar()
-    case_book.tell(tx, row.case_id, case_book.OUTCOME_OF.get(status or NEW, kinds.OUTCOME_HANDED_OVER))
-
-
-def _has_any(tx: Connection, row: Any) -> bool:
-    """Whether this receiver has another alarm of the case."""
-    others = (deliveries.c.case_id == row.case_id) & (deliveries.c.position == row.position)
-    return tx.execute(select(deliveries.c.id).where(others, deliveries.c.state == DELIVERED)).first() is not None
