@@ -305,7 +305,7 @@ def test_TP_REC_207_a_fault_of_ours_in_fetching_is_told_and_the_seat_is_tried_ag
         return True
 
     with Adoption(world.db, fetch, lambda: True, said.append, patience_s=0):
-        assert in_time(lambda: _orphans(world) == [], 30)
+        assert in_time(lambda: len(fetched) == 2 and _orphans(world) == [], 30), (fetched, said)
     assert (fetched, said) == (["reception-5"] * 2, ["fault in this program: ValueError('ours')"])
 
 
