@@ -1,4 +1,7 @@
-"""The whole gateway in the heap of a board: `heapsize=192k`, TLS open, through everything that makes it allocate."""
+"""The whole gateway in the heap of a board: TLS open, through everything that makes it allocate.
+
+Under `-X heapsize=192k` with the board's own modules in it, 19 KiB less for the firmware than everywhere else.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +47,7 @@ app.main()
 
 @pytest.fixture(scope="module")
 def chain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chain]:
-    with Chain(tmp_path_factory.mktemp("chain"), broker="mosquitto", heap="192k") as chain:
+    with Chain(tmp_path_factory.mktemp("chain"), broker="mosquitto", heap="173k") as chain:
         with Link(chain.board.tty) as link:
             link.write("/main.py", MAIN)
         since = now_ms()

@@ -162,7 +162,9 @@ def test_TP_WIR_032_TP_BND_033_TP_BND_035_each_path_is_tested_and_a_failure_is_a
 ) -> None:
     wait_quiet(site.chain)
     with contextlib.closing(open_database(site.chain.database_url)) as database:
-        for case in views.list_cases(centre(database), closed=False):  # an alarm that nobody has taken outshines a fault
+        for case in views.list_cases(
+            centre(database), closed=False
+        ):  # an alarm that nobody has taken outshines a fault
             cases.take(centre(database), case["id"], "Kari")
             cases.close(centre(database), case["id"], "Kari", "test")
     before = len(stored(site.chain, "path"))

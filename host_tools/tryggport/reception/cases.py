@@ -31,12 +31,17 @@ MACHINES = frozenset(("reception", CANARY))  # names that no person has
 
 # A person must look at it: anything that does not refer to an earlier alarm, and what cannot be read.
 RAISES = events.c.alarm & (events.c.state.is_(None) | (events.c.state == kinds.STATE_RAISED))
-HEARD = exists().where(deliveries.c.event_id == events.c.id, deliveries.c.state == "delivered")
+HEARD = exists().where(
+    deliveries.c.case_id == events.c.case_id, deliveries.c.event_id == events.c.id, deliveries.c.state == "delivered"
+)
 
 
 def unheard(tx: Connection) -> dict[int, int]:
     """The cases that somebody has, and to which an alarm has come since that no receiver has confirmed: id, and when it came."""
-    late = cases.c.status.in_(ANSWERED) & (events.c.received_ms > cases.c.taken_ms) & RAISES & ~HEARD
+    answered = list(tx.execute(select(cases.c.id).where(cases.c.status.in_(ANSWERED))).scalars())
+    if not answered:
+        return {}
+    late = events.c.case_id.in_(answered) & (events.c.received_ms > cases.c.taken_ms) & RAISES & ~HEARD
     query = select(events.c.case_id, func.min(events.c.received_ms)).join(cases, cases.c.id == events.c.case_id)
     return {case_id: since_ms for case_id, since_ms in tx.execute(query.where(late).group_by(events.c.case_id))}
 
