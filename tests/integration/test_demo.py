@@ -92,7 +92,9 @@ def test_the_keys_of_the_walk() -> None:
         typist.see("MicroPython starts")
         typist.press("n")
         typist.see("network is back")
-        typist.see("Help is informed", 60)  # the new alarm has joined the case that somebody has
+        typist.see("● Sent", 60)
+        typist.press("t")  # the new alarm has joined the case that Kari has, who sees it now
+        typist.see("Help is informed")
         typist.press("q")
         assert typist.process.wait(timeout=20) == 0
     finally:

@@ -238,6 +238,7 @@ def test_TP_WIR_046_TP_WIR_047_a_renewed_certificate_lets_in_who_lay_in_a_cupboa
     assert happened["how"] == "about" and abs(happened["latest_ms"] - life.began_ms) < 10_000
 
 
+@pytest.mark.long
 def test_TP_WIR_042_TP_WIR_046_a_certificate_of_last_week_needs_a_time_server_and_says_so(
     chain: Chain, servers: list[TimeServer], tmp_path: Path
 ) -> None:

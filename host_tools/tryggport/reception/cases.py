@@ -47,8 +47,11 @@ def unheard(tx: Connection) -> dict[int, int]:
 
 
 def take(scope: Scope, case_id: int, by: str, at_ms: int | None = None) -> None:
-    """`by` has the case from now on, and the home will be told (TP-WIR-016). Raises TryggError."""
+    """`by` has the case from now on, and the home will be told (TP-WIR-016); who has it already has seen what came since.
+    Raises TryggError."""
     at_ms = now_ms() if at_ms is None else at_ms
+    if _seen(scope, case_id, _name(by), at_ms):
+        return
     _change(scope, case_id, (NEW,), {"status": TAKEN, "taken_by": _name(by), "taken_ms": at_ms}, by, at_ms)
 
 
@@ -145,6 +148,19 @@ def _change(scope: Scope, case_id: int, before: tuple[str, ...], values: dict[st
         ledger.record(tx, who, what, before=was, after=status, case_id=case_id, at_ms=at_ms)
         if OUTCOME_OF[status] != OUTCOME_OF.get(was or ""):
             tell(tx, case_id, OUTCOME_OF[status])
+
+
+def _seen(scope: Scope, case_id: int, who: str, at_ms: int) -> bool:
+    """Whether `who` has this case, and has now seen an alarm that had come since and that no receiver has confirmed."""
+    with scope.database.write() as tx:
+        of_case = (cases.c.id == case_id) & scope.of(cases) & (cases.c.taken_by == who)
+        status = tx.execute(select(cases.c.status).where(of_case, cases.c.status.in_(ANSWERED))).scalar()
+        if status is None or case_id not in unheard(tx):
+            return False
+        tx.execute(update(cases).where(cases.c.id == case_id).values(taken_ms=at_ms))
+        ledger.record(tx, who, "has seen what came since", case_id=case_id, at_ms=at_ms)
+        tell(tx, case_id, OUTCOME_OF[status])
+    return True
 
 
 def _why_not(tx: Connection, scope: Scope, case_id: int, wanted: str) -> TryggError:

@@ -190,12 +190,12 @@ def _expect(chain: Chain, source: str, name: str, since: float, began: float | N
 
 def _take(chain: Chain, console: Console) -> None:
     with contextlib.closing(open_database(chain.database_url)) as database:
-        waiting = [case for case in views.list_cases(centre(database), closed=False) if case["status"] == "new"]
-        if not waiting:
+        case = next((case["id"] for case in views.list_cases(centre(database), closed=False)), 0)
+        try:
+            cases.take(centre(database), case, OPERATOR)
+        except TryggError:
             console.print(f"{'':12}  hand       no case waits")
             return
-        case = waiting[-1]["id"]
-        cases.take(centre(database), case, OPERATOR)
     chain.timeline.add("hand", f"{OPERATOR} takes case {case}")
 
 
