@@ -274,14 +274,11 @@ def test_TP_REC_008_the_home_hears_handed_over_only_when_delivered_and_at_each_b
     duty.alarm(0)
     duty.say()
     duty.tick()
-    assert duty.told() == [("kitchen-7", kinds.OUTCOME_STORED, [0])]
+    assert duty.told() == []
     duty.tick(10 * SECOND)
     assert duty.told() == [("kitchen-7", kinds.OUTCOME_HANDED_OVER, [0])]
     duty.say(connect=2)
-    assert duty.told() == [("kitchen-7", outcome, [0]) for outcome in (kinds.OUTCOME_STORED, kinds.OUTCOME_HANDED_OVER)]
-    duty.alarm(1, state=kinds.STATE_CLEARED, ref=0)
-    duty.say(connect=3)
-    assert duty.told() == [("kitchen-7", kinds.OUTCOME_HANDED_OVER, [0])]  # the resident has cancelled it
+    assert duty.told() == [("kitchen-7", kinds.OUTCOME_HANDED_OVER, [0])]
 
 
 def test_TP_REC_008_of_an_alarm_that_joins_a_taken_case_the_home_hears_taken_when_a_receiver_has_it(duty):
@@ -417,7 +414,7 @@ def test_TP_REC_008_nobody_watching_means_that_taken_is_never_sent(duty):
         duty.tick(15 * MINUTE)
         duty.say(uptime_ms=duty.now_ms, connect=duty.now_ms)
         told += duty.told()
-    assert {outcome for _, outcome, _ in told} == {kinds.OUTCOME_STORED, kinds.OUTCOME_HANDED_OVER}
+    assert {outcome for _, outcome, _ in told} == {kinds.OUTCOME_HANDED_OVER}
     assert duty.went_to()[2] == ("desk", False)  # nobody looks at the console
     supervision.Supervisor(duty.db, duty.clock).tick()
     assert [row["kind"] for row in views.work_list(duty.asker) if row["kind"] == "unanswered"] == ["unanswered"]

@@ -97,34 +97,21 @@ def cancel(tx: Connection, case_id: int, gateway: str, at_ms: int) -> None:
 
 
 def tell_again(tx: Connection, gateways: Sequence[str], at_ms: int) -> None:
-    """Puts the outcomes of these gateways' open and lately closed cases into the outbox (TP-WIR-016): a home that was without
-    power does not remember what it had heard."""
+    """Puts the outcomes of these gateways' handed over, taken and lately closed cases into the outbox (TP-WIR-016)."""
     if not gateways:
         return
     homes = placed(tx, gateways)
     keys = {where.home_key for where in homes.values()}
     recent = cases.c.status.in_(ANSWERED) | ((cases.c.status == CLOSED) & (cases.c.closed_ms >= at_ms - TELL_CLOSED_MS))
-    columns = (
-        cases.c.id,
-        cases.c.status,
-        cases.c.gateway,
-        cases.c.home_key,
-        cases.c.cancelled_ms,
-        cases.c.handed_over_ms,
-    )
-    of_these = cases.c.gateway.in_(gateways) | cases.c.home_key.in_(keys)
-    query = select(*columns).where(of_these, recent | (cases.c.status == NEW))
+    handed_over = (cases.c.status == NEW) & cases.c.handed_over_ms.is_not(None)
+    columns = select(cases.c.id, cases.c.status, cases.c.gateway, cases.c.home_key)
+    query = columns.where(cases.c.gateway.in_(gateways) | cases.c.home_key.in_(keys), recent | handed_over)
     found = tx.execute(query.order_by(cases.c.id)).all()
     for gateway in gateways:
         home_key = homes[gateway].home_key if gateway in homes else gateway
         for row in found:
             if row.gateway == gateway or row.home_key == home_key:
-                if row.status != NEW:
-                    tell(tx, row.id, OUTCOME_OF[row.status], (gateway,))
-                elif row.cancelled_ms is None:
-                    tell(tx, row.id, kinds.OUTCOME_STORED, (gateway,))
-                if row.status == NEW and row.handed_over_ms is not None:
-                    tell(tx, row.id, kinds.OUTCOME_HANDED_OVER, (gateway,))
+                tell(tx, row.id, OUTCOME_OF.get(row.status, kinds.OUTCOME_HANDED_OVER), (gateway,))
 
 
 def tell(tx: Connection, case_id: int, outcome: int, gateways: Iterable[str] | None = None) -> None:
