@@ -148,9 +148,15 @@ class Escalation:
 
     def tick(self) -> None:
         """Raises TryggError when the database fails, or failed when the end of an attempt was to be noted."""
-        now_ms = self._clock_ms()
         failed = self._ended()
+        self._advance(self._clock_ms())
+        if failed:
+            raise failed
+
+    def _advance(self, now_ms: int) -> None:
         with self._database.read() as tx:  # what takes long is looked up beside those who store alarms
+            if not tx.execute(select(cases.c.id).where(_goes_on(now_ms)).limit(1)).first():
+                return
             due_steps = self._due_steps(tx, now_ms)
         if due_steps:
             with self._database.write() as tx:
@@ -170,8 +176,6 @@ class Escalation:
                 if pool is None:
                     pool = self._pools[step] = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="escalation")
                 self._under_way[delivery_id] = pool.submit(self._attempt, delivery_id, step, notice)
-        if failed:
-            raise failed
 
     def _ended(self) -> TryggError | None:
         """Forgets the attempts that have ended; what went wrong in one."""
