@@ -53,7 +53,7 @@ class App:
         self.refused_orders = 0
         self.working = False
         self.untold = False  # the status is to be published
-        self.home = Home()
+        self.home = Home(store)
         self.recorder = Recorder(config.gateway, journal, clock)
         self.fall_seq = None
         self.connects = 0
@@ -368,6 +368,7 @@ def _start():
             "gateway.start",
             "gateway.bounds",
             "gateway.paths",
+            "gateway.recall",
             "gateway.settings",
             "gateway.identity",
             "gateway.trial",

@@ -1,6 +1,7 @@
 """What the home shows: pure logic from alarms and outcomes to one signal of events.toml (TP-WIR-019).
 
-A machine's receipt is not help: *sent* is shown at `stored`, *help is informed* only at `taken`."""
+A machine's receipt is not help: *sent* is shown at `stored`, *help is informed* only at `taken`. What is known of an alarm
+outlives a power cut (TP-WIR-053): the journal keeps what is not settled, `store` what became of the rest."""
 
 from micropython import const
 
@@ -12,42 +13,47 @@ from gateway.kinds import (
     SETTLING,
 )
 
-_MAX_ALARMS = const(16)
-_ORDER = {"sending": 0, "sent": 1, "handed_over": 2, "taken": 3, "closed": 4}
+_MAX_ALARMS = const(16)  # TP-BND-042
+_SENDING, _SENT, _HANDED_OVER, _TAKEN, _CLOSED = const(0), const(1), const(2), const(3), const(4)
+_SIGNALS = ("sending", "sent", "handed_over", "taken", "closed")
 
 
 class Home:
     """Follows alarms by seq. `signal(now_ms)` names the signal to show; times are uptime in ms."""
 
-    def __init__(self):
+    def __init__(self, store=None):
         self.online = False
         self.faults = set()
+        self._store = store
         self._alarms = []  # [seq, state, since_ms, kind], oldest first; the closed ones too, so that no late receipt reopens them
 
-    def raised(self, seq, kind, now_ms):
-        self._alarms.append([seq, "sending", now_ms, kind])
+    def raised(self, seq, kind, now_ms, state=_SENDING):
+        self._alarms.append([seq, state, now_ms, kind])
         self._alarms.sort(key=lambda alarm: alarm[0])  # one from before this boot may be told of late
         if len(self._alarms) > _MAX_ALARMS:
             self._alarms.pop(0)
 
-    def knows(self, seq):
-        return any(alarm[0] == seq for alarm in self._alarms)
-
     def outcome(self, first, last, outcome, now_ms):
-        """Takes a verified outcome for the events first..last; an outcome never goes back."""
-        name = _shown(outcome)
-        if name is None:
-            return
+        """Takes a verified outcome for the events first..last; an outcome never goes back. Durable when it returns."""
+        state = _SENT if outcome in SETTLING else _STATES.get(outcome, _SENDING)
+        changed = False
         for alarm in self._alarms:
-            if first <= alarm[0] <= last and _ORDER[name] > _ORDER[alarm[1]]:
-                alarm[1] = name
-                if name == "closed":
+            if first <= alarm[0] <= last and state > alarm[1]:
+                alarm[1] = state
+                changed = True
+                if state == _CLOSED:
                     alarm[2] = now_ms
+        if changed and self._store:
+            try:
+                kept = [seq.to_bytes(4, "little") + bytes((at, kind)) for seq, at, _, kind in self._alarms if at]
+                self._store.put("home", b"".join(kept))
+            except OSError:
+                pass  # worn flash: it is still shown until the next power cut
 
     def newest_open(self):
         """(seq, kind) of the newest alarm that is not closed, or None: what the cancel button cancels."""
         for alarm in reversed(self._alarms):
-            if alarm[1] != "closed":
+            if alarm[1] != _CLOSED:
                 return alarm[0], alarm[3]
         return None
 
@@ -55,19 +61,15 @@ class Home:
         self.outcome(seq, seq, OUTCOME_CLOSED, now_ms)
 
     def signal(self, now_ms):
-        shown = None
+        closed = False
         for _, state, since_ms, _ in reversed(self._alarms):
-            if state == "closed":
-                if shown is None and now_ms - since_ms < CLOSED_SHOWN_MS:
-                    shown = state
-            elif state == "taken" or now_ms - since_ms < UNANSWERED_MS:
-                return state
+            if state == _CLOSED:
+                closed = closed or now_ms - since_ms < CLOSED_SHOWN_MS
+            elif state == _TAKEN or now_ms - since_ms < UNANSWERED_MS:
+                return _SIGNALS[state]
             else:
                 return "nobody_answered"
-        return shown or ("fault" if self.faults else "idle" if self.online else "no_contact")
+        return "closed" if closed else "fault" if self.faults else "idle" if self.online else "no_contact"
 
 
-def _shown(outcome):
-    if outcome in SETTLING:
-        return "sent"
-    return {OUTCOME_HANDED_OVER: "handed_over", OUTCOME_TAKEN: "taken", OUTCOME_CLOSED: "closed"}.get(outcome)
+_STATES = {OUTCOME_HANDED_OVER: _HANDED_OVER, OUTCOME_TAKEN: _TAKEN, OUTCOME_CLOSED: _CLOSED}

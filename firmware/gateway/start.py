@@ -17,15 +17,14 @@ from gateway.drivers.lamp import Lamp
 from gateway.journal import Journal
 from gateway.mqtt import Client, tls_opener
 from gateway.paths import begin
+from gateway.recall import recall
 from gateway.store import JournalMark, Store
-from gateway.uplink import restore
 from gateway.watch import Watch
 
 _KEPT = const(2)  # a phase of gateway.trial: above it the last good settings are back
 _WDT_MS = const(60_000)
 _MAX_PACKET = const(1536)  # TP-BND-014
 _TX_BYTES = const(256)  # an envelope is sent from where it is
-_MAX_PENDING = const(1000)
 _SESSION_S = const(3600)  # receipts wait at the broker that long
 _CAUSES = {
     machine.PWRON_RESET: kinds.CAUSE_POWER_ON,
@@ -115,10 +114,7 @@ def _tell(app):
         data[kinds.DATA_TASK] = culprit
     if app.journal.previous_epoch:
         data[kinds.DATA_PREVIOUS_EPOCH] = app.journal.previous_epoch
-    for _, alarm, payload in app.journal.pending(_MAX_PENDING):
-        if not alarm:
-            break
-        restore(app.home, payload, app.clock.uptime_ms())
+    recall(app.home, app.store, app.journal, app.clock.uptime_ms())
     app.record(kinds.BOOT, data=data)
     if app.trial > _KEPT:
         app.record(kinds.FAULT, data={kinds.DATA_FAULT: kinds.FAULT_CHANGE_RETURNED})

@@ -16,14 +16,10 @@ from micropython import const
 from gateway import cbor, cose
 from gateway.bounds import AGAIN_MS, ALARM_PAUSE_MS, EVENT_PAUSE_MS
 from gateway.kinds import (
-    KINDS,
-    OUTCOME_CLOSED,
     OUTCOME_CONFLICT,
     OUTCOME_QUARANTINED,
     OUTCOME_RETRY_LATER,
     SETTLING,
-    STATE_CLEARED,
-    STATE_RAISED,
 )
 from gateway.trace import step
 
@@ -332,7 +328,7 @@ class Uplink:
         if not all(type(number) is int and number >= 0 for number in numbers) or outcome > _MAX_OUTCOME:
             raise ValueError("not an outcome")
         wait_ms = min(receipt.get(6, AGAIN_MS), _RETRY_LATER_MAX_MS)
-        ranges = self._proven(ranges, outcome)
+        ranges = self._proven(ranges)
         self._answered = None
         for first, last in ranges:
             step("receipt", first)
@@ -348,31 +344,24 @@ class Uplink:
             self.on_fault(outcome)
         self._wake.set()
 
-    def _proven(self, ranges, outcome):
+    def _proven(self, ranges):
         """[(first, last)] of the ranges of which the receiver has the very events that are in the journal; one of which some are
-        no longer held voids no other. Raises ValueError when there is none, or one is wrong. Tells the home of alarms among them
-        that it does not know, but for those that are over."""
-        unknown = []
+        no longer held voids no other. Raises ValueError when there is none, or one is wrong."""
         proven = []
         for first, last, digest in ranges:
-            known = len(unknown)
-            held = first <= last < self._journal.next_seq and self._digest(first, last, unknown)
-            if held is None:
-                del unknown[known:]
-            elif held and held == digest:
+            held = first <= last < self._journal.next_seq and self._digest(first, last)
+            if held and held == digest:
                 proven.append((first, last))
-            else:
+            elif held is not None:
                 raise ValueError("digest")
         if not proven:
             raise ValueError("no event of it is held")
-        # The home was told of what is sent again long ago.
-        for payload in () if self.again or outcome == OUTCOME_CLOSED else unknown:
-            restore(self._home, payload, self._clock.uptime_ms())
         return proven
 
     def _settle(self, first, last, outcome, wait_ms):
         if self.on_bound:
             self.on_bound(self._in_flight, first, last)
+        self._home.outcome(first, last, outcome, self._clock.uptime_ms())  # before the journal forgets the alarm
         if outcome in SETTLING:
             step("settle.begin", first)
             self._journal.settle(first, last)
@@ -391,7 +380,6 @@ class Uplink:
                 self._tries.pop(seq, None)
                 if len(self._in_flight) < _MAX_HELD:
                     self._in_flight[seq] = time.ticks_add(time.ticks_ms(), wait_ms)
-        self._home.outcome(first, last, outcome, self._clock.uptime_ms())
 
     def _heard(self):
         """The receiver is there. After a silence the pauses of the suspects end; the next one may go at once in any case."""
@@ -410,27 +398,13 @@ class Uplink:
             self.alarm_ms = self._clock.uptime_ms()
         self._alarms = alarms
 
-    def _digest(self, first, last, unknown):
-        """First 8 bytes of SHA-256 over the hashes of the events first..last; None when one is no longer held. Adds the
-        alarms among them that the home does not know to `unknown`."""
+    def _digest(self, first, last):
+        """First 8 bytes of SHA-256 over the hashes of the events first..last; None when one is no longer held."""
         if last - first >= _MAX_IN_FLIGHT:  # TP-BND-041
             return None
         whole = hashlib.sha256()
-        for seq, alarm, payload in self._journal.events(first, last):
+        for _, _, payload in self._journal.events(first, last):
             if payload is None:
                 return None
             whole.update(hashlib.sha256(payload).digest())
-            if alarm is not False and not self._home.knows(seq):
-                unknown.append(payload)
         return whole.digest()[:8]
-
-
-def restore(home, payload, now_ms):
-    """Tells the home of an alarm from before this boot: it is shown again, and the cancel button can cancel it."""
-    event = cbor.decode(payload)
-    kind = event[8]
-    if kind in KINDS and KINDS[kind][1]:
-        if event[9] == STATE_RAISED:
-            home.raised(event[3], kind, now_ms)
-        elif event[9] == STATE_CLEARED:
-            home.cancelled(event.get(11), now_ms)

@@ -8,7 +8,7 @@ from gateway import identity, trial
 from gateway.trace import step
 
 MARK = "wipe"
-_NAMES = (identity.TLS_KEY, identity.SIGN_KEY, "journal", "orders", "asked", "trial", "culprit", "floor")
+_NAMES = (identity.TLS_KEY, identity.SIGN_KEY, "journal", "orders", "asked", "trial", "culprit", "floor", "home")
 
 
 def begin(store):

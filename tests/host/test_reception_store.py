@@ -152,15 +152,22 @@ def test_TP_WIR_016_the_home_is_told_only_what_a_named_person_did(db):
     assert told(db) == [("kitchen-7", kinds.OUTCOME_CLOSED, [0, 1, 2])]
 
 
-def test_TP_WIR_016_a_case_that_closed_long_ago_is_not_told_again(db):
+def test_TP_WIR_016_a_case_that_closed_long_ago_is_told_again_to_who_was_away_since(db):
+    say(db)
     arrive(db, event(0))
     cases.take(centre(db), 1, "Kari")
     cases.close(centre(db), 1, "Kari", "other")
     with db.write() as tx:
         tx.exec_driver_sql(f"UPDATE cases SET closed_ms = closed_ms - {cases.TELL_CLOSED_MS + 1000}")
     told(db)
-    say(db)
-    assert told(db) == []
+    say(db, connect=2)
+    assert told(db) == []  # it was there a day later
+    with db.write() as tx:
+        tx.exec_driver_sql(f"UPDATE statuses SET seen_ms = seen_ms - {cases.TELL_CLOSED_MS + 1000}")
+    say(db, connect=3, path=1)
+    assert told(db) == [
+        ("kitchen-7", kinds.OUTCOME_CLOSED, [0])
+    ]  # it has lain in a cupboard, and hears of it over any path
 
 
 def test_taking_and_closing_say_what_is_wrong(db):

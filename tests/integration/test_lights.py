@@ -107,6 +107,33 @@ def test_TP_WIR_019_TP_WIR_037_each_outcome_of_the_newest_alarm_has_its_light_an
     assert site.chain.wait_light("idle", 30), "and the home is quiet again"
 
 
+def test_TP_WIR_053_after_a_power_cut_the_home_shows_what_became_of_the_alarm_and_no_more(site: TwoPaths) -> None:
+    _, seq = site.press()
+    assert site.chain.wait_light("sent")
+    site.restart()
+    assert site.chain.wait_light("sent"), "stored is not taken"
+    assert site.chain.wait_light("nobody_answered", 15), "and nobody has answered since"
+    take(site)
+    assert site.chain.wait_light("taken")
+    site.chain.stop_broker()
+    site.stop_second()
+    site.chain.board.power_cut()
+    site.chain.board.power_on()
+    assert site.chain.wait_light("taken", 20), "the home knows it without the network"
+    site.chain.start_broker()
+    site.start_second()
+    site.wait_reception()
+    close(site)
+    assert site.chain.wait_light("idle", 60)
+    since, heard = now_ms(), beeps(site, 1319)
+    site.restart()
+    for late in (kinds.OUTCOME_DUPLICATE, kinds.OUTCOME_TAKEN):
+        tell(site, seq, late)
+    time.sleep(8)
+    shown = {moment.name for moment in site.chain.timeline.since(since) if moment.source == "home"}
+    assert shown <= {"no_contact", "idle"} and beeps(site, 1319) == heard, "what is closed stays closed"
+
+
 def test_without_a_broker_the_home_says_that_there_is_no_contact(site: TwoPaths) -> None:
     site.chain.stop_broker()
     site.stop_second()

@@ -1,16 +1,22 @@
 """Light and sound follow the outcomes, and nothing but a person makes *help is informed* (protocols/wire.md)."""
 
+from gateway import cbor
 from gateway.home import Home
 from gateway.kinds import (
     FALL,
     HELP,
     OUTCOME_CLOSED,
+    OUTCOME_CONFLICT,
     OUTCOME_DUPLICATE,
     OUTCOME_HANDED_OVER,
     OUTCOME_RETRY_LATER,
     OUTCOME_STORED,
     OUTCOME_TAKEN,
+    STATE_CLEARED,
+    STATE_RAISED,
 )
+from gateway.recall import recall
+from memory_store import Memory
 
 
 def alarmed():
@@ -72,6 +78,103 @@ def test_the_list_of_alarms_is_bounded():
     assert len(home._alarms) == 16 and home.newest_open() == (999, HELP)
 
 
+class Pending:
+    """The journal as `recall` sees it."""
+
+    def __init__(self, next_seq, *pending):
+        self.next_seq = next_seq
+        self._pending = pending
+
+    def pending(self, limit):
+        return iter(self._pending)
+
+
+def event(seq, state=STATE_RAISED, ref=None):
+    return cbor.encode({3: seq, 8: HELP, 9: state, 11: ref})
+
+
+def test_TP_WIR_053_what_was_shown_of_an_alarm_is_shown_after_a_power_cut():
+    for outcome, shown in (
+        (OUTCOME_STORED, "sent"),
+        (OUTCOME_CONFLICT, "sent"),
+        (OUTCOME_HANDED_OVER, "handed_over"),
+        (OUTCOME_TAKEN, "taken"),
+    ):
+        store = Memory()
+        home = Home(store)
+        home.raised(7, FALL, 1000)
+        home.outcome(7, 7, outcome, 1500)
+        again = Home(store)
+        recall(again, store, Pending(8), 300)
+        assert again.signal(301) == shown == home.signal(1501)
+        assert again.newest_open() == (7, FALL)
+        assert again.signal(60_300) == ("taken" if shown == "taken" else "nobody_answered")
+        again.outcome(7, 7, OUTCOME_CLOSED, 70_000)
+        assert again.signal(70_001) == "closed"
+
+
+def test_TP_WIR_053_what_was_closed_before_a_power_cut_is_not_shown_and_not_reopened():
+    store = Memory()
+    home = Home(store)
+    home.online = True
+    home.raised(7, FALL, 1000)
+    home.cancelled(7, 1500)
+    again = Home(store)
+    again.online = True
+    recall(again, store, Pending(9, (7, True, event(7)), (8, True, event(8, STATE_CLEARED, 7))), 300)
+    assert again.signal(301) == "idle" and again.newest_open() is None
+    again.outcome(7, 7, OUTCOME_TAKEN, 400)
+    assert again.signal(401) == "idle"
+
+
+def test_TP_WIR_053_the_journal_has_what_has_no_outcome_yet():
+    store = Memory()
+    home = Home(store)
+    home.raised(7, FALL, 1000)
+    assert store.values == {}, "each press is one write of flash, not two"
+    home.raised(9, HELP, 1000)
+    home.outcome(7, 7, OUTCOME_STORED, 1500)
+    again = Home(store)
+    both = ((7, True, event(7)), (9, True, event(9)), (10, False, event(10)), (11, True, event(11)))
+    recall(again, store, Pending(12, *both), 300)  # the power went before the journal settled 7
+    assert again.newest_open() == (9, HELP) and again.signal(301) == "sending"
+    again.cancelled(9, 400)
+    assert again.signal(401) == "sent" and again.newest_open() == (7, FALL)
+
+
+def test_TP_WIR_053_alarms_of_a_journal_that_is_gone_are_not_shown():
+    store = Memory()
+    home = Home(store)
+    home.raised(7, FALL, 1000)
+    home.outcome(7, 7, OUTCOME_STORED, 1500)
+    again = Home(store)
+    recall(again, store, Pending(1), 300)
+    assert again.newest_open() is None
+
+
+def test_TP_BND_042_the_newest_sixteen_outlive_a_power_cut():
+    store = Memory()
+    home = Home(store)
+    for seq in range(2**32 - 100, 2**32 - 50):
+        home.raised(seq, HELP, seq)
+    home.outcome(0, 2**32, OUTCOME_TAKEN, 1)
+    again = Home(store)
+    assert len(store.values["home"]) <= 256
+    recall(again, store, Pending(2**32 - 50), 300)
+    assert [alarm[0] for alarm in again._alarms] == list(range(2**32 - 66, 2**32 - 50))
+
+
+def test_worn_flash_does_not_keep_an_outcome_from_being_shown():
+    class Worn(Memory):
+        def put(self, name, value):
+            raise OSError(5)
+
+    home = Home(Worn())
+    home.raised(7, FALL, 1000)
+    home.outcome(7, 7, OUTCOME_TAKEN, 1500)
+    assert home.signal(1501) == "taken"
+
+
 def test_without_contact_or_with_a_fault_the_home_says_so():
     home = Home()
     assert home.signal(0) == "no_contact"
@@ -99,7 +202,6 @@ def test_TP_WIR_037_TP_BND_037_a_late_receipt_does_not_reopen_what_is_closed():
     home = alarmed()
     home.outcome(7, 7, OUTCOME_CLOSED, 2000)
     assert home.signal(61_999) == "closed" and home.signal(62_000) == "idle"
-    assert home.knows(7)
     for outcome in (OUTCOME_STORED, OUTCOME_DUPLICATE, OUTCOME_TAKEN):
         home.outcome(7, 7, outcome, 100_000)
         assert home.signal(200_000) == "idle"

@@ -11,7 +11,8 @@ from gateway.event import Recorder
 from gateway.home import Home
 from gateway.journal import Journal
 from gateway.mqtt import Client
-from gateway.uplink import Uplink, restore
+from gateway.recall import recall
+from gateway.uplink import Uplink
 from memory_store import Memory
 from nor import BlockDevice, Nor
 
@@ -130,9 +131,9 @@ def test_TP_WIR_013_TP_WIR_019_what_is_no_longer_held_voids_no_other_range():
     single = [[seq, seq, gateway.digest(seq, seq)] for seq in seqs[:3]]
     joined = [seqs[3], seqs[4], gateway.digest(seqs[3], seqs[4])]
     losing(gateway, (seqs[1], seqs[4]))
-    gateway.home._alarms.clear()  # as after a restart
     gateway.receipt(single + [joined], kinds.OUTCOME_TAKEN)
-    assert [alarm[:2] for alarm in gateway.home._alarms] == [[seqs[0], "taken"], [seqs[2], "taken"]]
+    told = [gateway.home._alarms[i][0] for i in range(5) if gateway.home._alarms[i][1]]
+    assert told == [seqs[0], seqs[2]]
     assert gateway.uplink.refused_receipts == 0
     gateway.receipt(single + [joined])
     assert gateway.pending() == [seqs[1], seqs[3], seqs[4]], "what is not proven is not settled"
@@ -415,8 +416,6 @@ def test_TP_WIR_019_after_a_restart_the_home_shows_what_is_not_settled():
     gateway.recorder.record(kinds.HELP, kinds.STATE_CLEARED, ref=first)
     second = gateway.alarm()
     home = Home()
-    for _, alarm, payload in gateway.journal.pending(100):
-        if alarm:
-            restore(home, payload, 0)
+    recall(home, Memory(), gateway.journal, 0)
     assert home.newest_open() == (second, kinds.HELP)
     assert home.signal(1) == "sending"

@@ -8,7 +8,7 @@ held back (grace.py). Only a named person takes and closes; each change leaves a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from sqlalchemy import Connection, exists, func, insert, select, update
@@ -24,7 +24,9 @@ from tryggport.wire import kinds
 ANSWERED = (TAKEN, CONTACTED, ON_THE_WAY)  # somebody has it
 OUTCOME_OF = dict.fromkeys(ANSWERED, kinds.OUTCOME_TAKEN) | {CLOSED: kinds.OUTCOME_CLOSED}
 UNDELIVERED_MS = 60_000  # TP-BND-060: no receiver has confirmed it
-TELL_CLOSED_MS = 24 * 3600 * 1000  # a birth is answered with the cases that closed within this
+TELL_CLOSED_MS = (
+    24 * 3600 * 1000
+)  # a birth is answered with the cases that closed since so long before the last sign of life
 CAUSES = ("fall", "illness", "needed help", "false alarm", "cancelled", "test", "technical", "other")
 MACHINES = frozenset(("reception", CANARY))  # names that no person has
 
@@ -96,21 +98,24 @@ def cancel(tx: Connection, case_id: int, gateway: str, at_ms: int) -> None:
     ledger.record(tx, gateway, "cancelled", case_id=case_id, at_ms=at_ms)
 
 
-def tell_again(tx: Connection, gateways: Sequence[str], at_ms: int) -> None:
-    """Puts the outcomes of these gateways' handed over, taken and lately closed cases into the outbox (TP-WIR-016)."""
+def tell_again(tx: Connection, gateways: Mapping[str, int]) -> None:
+    """Puts the outcomes of these gateways' handed over and taken cases into the outbox, and of those that closed since, or in the
+    day before, each was last heard (TP-WIR-016). `gateways`: name, and when that was, in ms since 1970."""
     if not gateways:
         return
     homes = placed(tx, gateways)
     keys = {where.home_key for where in homes.values()}
-    recent = cases.c.status.in_(ANSWERED) | ((cases.c.status == CLOSED) & (cases.c.closed_ms >= at_ms - TELL_CLOSED_MS))
+    since_ms = min(gateways.values()) - TELL_CLOSED_MS
+    recent = cases.c.status.in_(ANSWERED) | ((cases.c.status == CLOSED) & (cases.c.closed_ms >= since_ms))
     handed_over = (cases.c.status == NEW) & cases.c.handed_over_ms.is_not(None)
-    columns = select(cases.c.id, cases.c.status, cases.c.gateway, cases.c.home_key)
+    columns = select(cases.c.id, cases.c.status, cases.c.closed_ms, cases.c.gateway, cases.c.home_key)
     query = columns.where(cases.c.gateway.in_(gateways) | cases.c.home_key.in_(keys), recent | handed_over)
     found = tx.execute(query.order_by(cases.c.id)).all()
-    for gateway in gateways:
+    for gateway, heard_ms in gateways.items():
         home_key = homes[gateway].home_key if gateway in homes else gateway
         for row in found:
-            if row.gateway == gateway or row.home_key == home_key:
+            news = row.status != CLOSED or row.closed_ms >= heard_ms - TELL_CLOSED_MS
+            if news and (row.gateway == gateway or row.home_key == home_key):
                 tell(tx, row.id, OUTCOME_OF.get(row.status, kinds.OUTCOME_HANDED_OVER), (gateway,))
 
 

@@ -309,6 +309,7 @@ def check(story):
     """What is not as promised, as sentences."""
     home = story.home
     failed = home.died + ["(epoch, seq) used twice: " + _name(name) for name in home.reused]
+    failed += ["the home forgot in a power cut: %d %d" % alarm for alarm in home.forgotten]
     failed += list(_check_rows(story.reception, home.tried))
     failed += list(_check_kept(home.kept, story.reception.rows, story.left))
     failed += ["still pending: " + _name(name) for name in story.left if name != story.poison]

@@ -16,9 +16,9 @@ from gateway.drivers.lamp import Lamp
 from gateway.journal import Journal
 from gateway.mqtt import Client
 from gateway.paths import begin
+from gateway.recall import recall
 from gateway.settings import Settings
 from gateway.store import JournalMark, Store
-from gateway.uplink import restore
 from gateway.watch import Watch
 from nor import BlockDevice, Nor, PowerCut
 from world import Cut
@@ -29,6 +29,7 @@ _SIGN_KEY = b"\x23" * 32
 _BUILT_MS = 1795219200000
 _SETTLE_MS = 300  # of a board, from power to the firmware
 _TRACE = 300
+_MOST_ALARMS = 16  # that the home follows (TP-BND-042)
 
 
 class Home:
@@ -48,6 +49,8 @@ class Home:
         self.arrivals = [0] * len(networks)
         self.trace = []
         self.died = []
+        self.shown = []  # [(seq, state)] of the alarms that the home showed an outcome of when the power went
+        self.forgotten = []  # of these, what the next boot did not show
         self.break_app = None
         self._config = Settings(
             gateway=GATEWAY, version=1, brokers=[("broker", path) for path in range(len(networks))], provisioned_ms=_BUILT_MS,
@@ -74,6 +77,7 @@ class Home:
             asyncio.run(self._work())
         except Cut:
             pass
+        self.shown = states(self.app.home) if self.app else self.shown
         self.app = None
         board_trace.listener = None
         for network in self.networks:
@@ -103,10 +107,10 @@ class Home:
         data = {kinds.DATA_CAUSE: kinds.CAUSE_POWER_ON}
         if journal.previous_epoch:
             data[kinds.DATA_PREVIOUS_EPOCH] = journal.previous_epoch
-        for _, alarm, payload in journal.pending(1000):
-            if not alarm:
-                break
-            restore(app.home, payload, clock.uptime_ms())
+        recall(app.home, store, journal, clock.uptime_ms())
+        now = dict(states(app.home))
+        if len(app.home._alarms) < _MOST_ALARMS:
+            self.forgotten += [alarm for alarm in self.shown if now.get(alarm[0], 0) < alarm[1]]
         app.record(kinds.BOOT, data=data)
         if self.break_app:
             self.break_app(app)
@@ -124,6 +128,10 @@ class Home:
             sys.print_exception(e)
         self.died.append("a task has ended")
         raise Cut
+
+
+def states(home):
+    return [(seq, state) for seq, state, _, _ in home._alarms if state]
 
 
 class KeptJournal(Journal):
