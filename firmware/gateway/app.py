@@ -23,6 +23,7 @@ _SENSOR_MS = const(100)
 _STILL = const(50)  # reads without movement: 5 s or a little more
 _UNCALLED_MS = const(600)  # less than the FIFO holds; INT1 has called by then, where its wire is whole
 _TICK_MS = const(10)
+_DEPTH = const(20)  # calls: as deep as the imports of the start
 
 
 def log(text):
@@ -354,7 +355,14 @@ def main():
     except ValueError as e:
         log("gateway: %s" % e)
         return
+    _overwrite_stack(_DEPTH)
     asyncio.run(app.run())
+
+
+def _overwrite_stack(depth):
+    """What the start has left on the C stack would keep some of it from being freed: the collector takes it for pointers."""
+    if depth:
+        _overwrite_stack(depth - 1)
 
 
 def _start():

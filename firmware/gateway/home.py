@@ -9,13 +9,16 @@ from gateway.bounds import CLOSED_SHOWN_MS, UNANSWERED_MS
 from gateway.kinds import (
     OUTCOME_CLOSED,
     OUTCOME_HANDED_OVER,
+    OUTCOME_RETRY_LATER,
     OUTCOME_TAKEN,
     SETTLING,
 )
 
 _MAX_ALARMS = const(16)  # TP-BND-042
-_SENDING, _SENT, _HANDED_OVER, _TAKEN, _CLOSED = const(0), const(1), const(2), const(3), const(4)
-_SIGNALS = ("sending", "sent", "handed_over", "taken", "closed")
+# What is known of an alarm; beyond these the outcome itself, for the later ones have the higher numbers.
+_SENDING = const(0)
+_SENT = const(1)
+_SIGNALS = {_SENDING: "sending", _SENT: "sent", OUTCOME_HANDED_OVER: "handed_over", OUTCOME_TAKEN: "taken"}
 
 
 class Home:
@@ -35,13 +38,15 @@ class Home:
 
     def outcome(self, first, last, outcome, now_ms):
         """Takes a verified outcome for the events first..last; an outcome never goes back. Durable when it returns."""
-        state = _SENT if outcome in SETTLING else _STATES.get(outcome, _SENDING)
+        state = _SENT if outcome in SETTLING else outcome
+        if state == OUTCOME_RETRY_LATER:
+            return
         changed = False
         for alarm in self._alarms:
             if first <= alarm[0] <= last and state > alarm[1]:
                 alarm[1] = state
                 changed = True
-                if state == _CLOSED:
+                if state == OUTCOME_CLOSED:
                     alarm[2] = now_ms
         if changed and self._store:
             try:
@@ -53,7 +58,7 @@ class Home:
     def newest_open(self):
         """(seq, kind) of the newest alarm that is not closed, or None: what the cancel button cancels."""
         for alarm in reversed(self._alarms):
-            if alarm[1] != _CLOSED:
+            if alarm[1] != OUTCOME_CLOSED:
                 return alarm[0], alarm[3]
         return None
 
@@ -63,13 +68,10 @@ class Home:
     def signal(self, now_ms):
         closed = False
         for _, state, since_ms, _ in reversed(self._alarms):
-            if state == _CLOSED:
+            if state == OUTCOME_CLOSED:
                 closed = closed or now_ms - since_ms < CLOSED_SHOWN_MS
-            elif state == _TAKEN or now_ms - since_ms < UNANSWERED_MS:
+            elif state == OUTCOME_TAKEN or now_ms - since_ms < UNANSWERED_MS:
                 return _SIGNALS[state]
             else:
                 return "nobody_answered"
         return "closed" if closed else "fault" if self.faults else "idle" if self.online else "no_contact"
-
-
-_STATES = {OUTCOME_HANDED_OVER: _HANDED_OVER, OUTCOME_TAKEN: _TAKEN, OUTCOME_CLOSED: _CLOSED}

@@ -6,10 +6,9 @@ from micropython import const
 
 from gateway import cbor
 from gateway.bounds import CLOSED_SHOWN_MS
-from gateway.kinds import KINDS, STATE_CLEARED, STATE_RAISED
+from gateway.kinds import KINDS, OUTCOME_CLOSED, STATE_CLEARED, STATE_RAISED
 
 _RECORD = const(6)  # bytes, as gateway.home packs them
-_CLOSED = const(4)  # there too
 _MAX_PENDING = const(1000)
 
 
@@ -21,7 +20,7 @@ def recall(home, store, journal, now_ms):
         seq, state, kind = unpack_from("<IBB", kept, at)
         if seq < journal.next_seq:  # else it is of a journal that is gone
             known.add(seq)
-            home.raised(seq, kind, now_ms if state < _CLOSED else now_ms - CLOSED_SHOWN_MS, state)
+            home.raised(seq, kind, now_ms if state < OUTCOME_CLOSED else now_ms - CLOSED_SHOWN_MS, state)
     for _, alarm, payload in journal.pending(_MAX_PENDING):
         if not alarm:
             break
