@@ -13,7 +13,7 @@ import paho.mqtt.client as paho
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 from reception_site import Site
-from tryggport.reception import installations, open_database, tenants
+from tryggport.reception import installations, open_database, orders, tenants
 from tryggport.reception.adoption import PATIENCE_S
 from tryggport.reception.database import STANDSTILL_S
 from tryggport.reception.escalation import Step, set_steps
@@ -23,6 +23,7 @@ from tryggport.reception.link import LEAVE_S, _properties
 from tryggport.reception.service import DRAIN_S, FLUSH_S
 from tryggport.sim.broker import iotcore_broker, mosquitto
 from tryggport.wire import kinds, topics
+from tryggport.wire.order import COMMAND
 
 sys.path.append(str(Path(__file__).parents[1] / "host"))
 from https_site import https_server
@@ -80,6 +81,79 @@ def test_TP_REC_207_kill_9_of_a_worker_at_each_step_loses_nothing_and_doubles_no
     record_property(
         "shown", f"Slowest receipt in s, a worker of two killed at (a gateway repeats after {AGAIN_S:g} s): {shown}"
     )
+
+
+def refused(site, gateway):
+    """An envelope with another's signature."""
+    sealed = gateway.seal(gateway.event())
+    gateway.next_seq -= 1
+    gateway.post(sealed[:-1] + bytes([sealed[-1] ^ 1]))
+
+
+def order(site, gateway):
+    with contextlib.closing(open_database(site.url)) as database:
+        orders.queue(database, gateway.id, COMMAND, 1, b"an order, which only its gateway reads")
+
+
+def online(site, gateway):
+    gateway.birth()
+
+
+def offline(site, gateway):
+    gateway.birth()
+    gateway.birth(online=False)
+
+
+@pytest.mark.parametrize("about", [refused, order, online, offline])
+def test_TP_REC_207_kill_9_at_a_step_that_is_about_no_alarm_loses_nothing_and_doubles_nothing(site, about):
+    """The leader dies, whose task most of these are; what it was about is done by the next one."""
+    step = about.__name__
+    dies = site.worker(kill=step)
+    gateway = site.gateway()
+    with site.connected(gateway):
+        resident = Resident(gateway)
+        resident.alarm()
+        assert resident.settled()
+        stays = site.worker()
+        about(site, gateway)
+        deadline = time.monotonic() + 20
+        while dies.popen.poll() is None and time.monotonic() < deadline:
+            if about is refused:  # which of them gets it is for the broker to say
+                refused(site, gateway)
+            resident.alarm()
+            resident.look(0.02)
+        assert dies.popen.wait(10) == -signal.SIGKILL
+        dies.wait_line(f"^stopped at {step}$")
+        stays.wait_line("^step lead$", LEASE_MS / 1000 + 10)
+        again = site.worker()  # and has the dead one's seat, with what was not acknowledged
+        for _ in range(3):
+            resident.alarm()
+        assert resident.settled()
+        assert site.wait_for(lambda: any(f"step {step}" in worker.lines for worker in (stays, again)), 15)
+    check_once(site, resident)
+    said = {
+        refused: ("SELECT count >= 1 FROM refusals WHERE reason = 'bad_signature'", [(True,)]),
+        order: ("SELECT sent_ms IS NOT NULL FROM orders WHERE gateway = 'kitchen-7'", [(True,)]),
+        online: ("SELECT online, connect FROM statuses WHERE gateway = 'kitchen-7'", [(True, 1)]),
+        offline: ("SELECT online, connect FROM statuses WHERE gateway = 'kitchen-7'", [(False, 1)]),
+    }
+    query, expected = said[about]
+    assert site.wait_for(lambda: site.query(query) == expected, 5), site.query(query)
+
+
+def test_TP_REC_207_kill_9_of_a_worker_as_it_begins_to_lead(site):
+    dies = site.process(site.worker_command(kill="lead"))
+    assert dies.popen.wait(30) == -signal.SIGKILL
+    dies.wait_line("^stopped at lead$")
+    stays = site.worker()
+    gateway = site.gateway()
+    with site.connected(gateway):
+        resident = Resident(gateway)
+        for _ in range(5):
+            resident.alarm()
+        assert resident.settled()
+        stays.wait_line("^step lead$", LEASE_MS / 1000 + 10)
+    check_once(site, resident)
 
 
 def test_TP_REC_207_what_a_dead_worker_held_comes_back_when_it_begins_again_without_the_gateway(site):

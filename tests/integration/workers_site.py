@@ -99,13 +99,16 @@ class Workers(Site):
         self._stack.callback(made.end)
         return made
 
-    def worker(self, kill="", gateway="kitchen-7", signal_=signal.SIGKILL):
-        """One with a short lease, that gets a signal at a step about this gateway."""
-        told = {"pki": str(self.pki), "url": self.url, "port": self.port, "lease_ms": LEASE_MS, "kill": kill}
-        told |= {"signal": signal_}
-        made = self.process([sys.executable, "-c", WORKER, json.dumps(told | {"gateway": gateway})])
+    def worker(self, **told):
+        made = self.process(self.worker_command(**told))
         made.wait_line(": ready$")
         return made
+
+    def worker_command(self, kill="", gateway="kitchen-7", signal_=signal.SIGKILL):
+        """Of one with a short lease, that gets a signal at a step about this gateway."""
+        told = {"pki": str(self.pki), "url": self.url, "port": self.port, "lease_ms": LEASE_MS, "kill": kill}
+        told |= {"signal": signal_, "gateway": gateway}
+        return [sys.executable, "-c", WORKER, json.dumps(told)]
 
     def run_reception(self, *options):
         """`tryggport reception run`, as a person types it."""
