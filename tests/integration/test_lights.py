@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from chains import stored, wait_stored
 from path_site import TwoPaths
 from tryggport.reception import cases, open_database, views
 from tryggport.reception.tenants import centre
@@ -132,6 +133,27 @@ def test_TP_WIR_053_after_a_power_cut_the_home_shows_what_became_of_the_alarm_an
     time.sleep(8)
     shown = {moment.name for moment in site.chain.timeline.since(since) if moment.source == "home"}
     assert shown <= {"no_contact", "idle"} and beeps(site, 1319) == heard, "what is closed stays closed"
+
+
+@pytest.mark.parametrize(
+    ("outcome", "fault"),
+    [(kinds.OUTCOME_CONFLICT, kinds.FAULT_CONFLICT), (kinds.OUTCOME_QUARANTINED, kinds.FAULT_QUARANTINED)],
+)
+def test_TP_WIR_015_the_home_shows_a_fault_where_the_reception_does_not_believe_the_gateway(
+    site: TwoPaths, outcome: int, fault: int
+) -> None:
+    site.restart()
+    before = len(stored(site.chain, "fault"))
+    boot = wait_stored(site.chain, "boot", 1)[0]["seq"]
+    tell(site, boot, outcome)
+    assert site.chain.wait_light("fault"), site.chain.board.console()[-2000:]
+    found = wait_stored(site.chain, "fault", before + 1)
+    assert len(found) == before + 1 and found[0]["data"] == {"fault": fault}
+    tell(site, boot, outcome)
+    time.sleep(2)
+    assert len(stored(site.chain, "fault")) == before + 1, "once a boot"
+    site.restart()
+    assert site.chain.wait_light("idle", 20)
 
 
 def test_without_a_broker_the_home_says_that_there_is_no_contact(site: TwoPaths) -> None:
