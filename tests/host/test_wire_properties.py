@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 
+import cbor2
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given, settings
@@ -80,6 +81,26 @@ def test_TP_WIR_017_no_payload_is_lost_whatever_its_bytes(payload, gateway):
 @given(plain_values)
 def test_deterministic_cbor_survives(value):
     assert cbor.decode(cbor.encode(value)) == value
+
+
+keys = st.one_of(ints, st.text(max_size=3), st.binary(max_size=3), st.booleans())
+unsorted_values = st.recursive(
+    st.one_of(ints, st.text(max_size=8), st.floats(allow_nan=False), st.none()),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=4),
+    max_leaves=8,
+)
+
+
+@given(unsorted_values)
+def test_keys_in_another_order_and_long_floats_are_refused_and_nothing_else(value):
+    """cbor2 writes maps as they are and every float in 9 bytes, unless it is asked for the deterministic form."""
+    data = cbor2.dumps(value)
+    if data == cbor.encode(value):
+        assert cbor.decode(data) == value
+        assert cbor.decode_array(b"\x81" + data) == [(value, data)]
+    else:
+        with pytest.raises(cbor.CborError):
+            cbor.decode(data)
 
 
 @given(st.binary(max_size=64))
