@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from tryggport.errors import TryggError
 from tryggport.pki import files
@@ -24,6 +25,7 @@ REMEMBERED = 50_000  # ids, registered or made up
 class _Entry:
     kid: bytes
     key: ec.EllipticCurvePublicKey | None
+    public: bytes  # the key as an uncompressed point
     stamp: tuple[int, int] | None  # mtime in ns and inode of the certificate; None: there is none
     checked_s: float
 
@@ -37,8 +39,8 @@ class KeyRing:
         self._clock_s = clock_s
         self._entries: dict[str, _Entry] = {}
 
-    def key(self, gateway: str, kid: bytes) -> ec.EllipticCurvePublicKey:
-        """The key `kid` of `gateway`. Raises EnvelopeError(unknown_gateway | unknown_key)."""
+    def key(self, gateway: str, kid: bytes) -> tuple[ec.EllipticCurvePublicKey, bytes]:
+        """The key `kid` of `gateway`, and as an uncompressed point. Raises EnvelopeError(unknown_gateway | unknown_key)."""
         now = self._clock_s()
         entry = self._entries.get(gateway)
         if entry is None or now - entry.checked_s >= RECHECK_S:
@@ -47,7 +49,7 @@ class KeyRing:
             raise EnvelopeError(UNKNOWN_GATEWAY)
         if entry.kid != kid:
             raise EnvelopeError(UNKNOWN_KEY)
-        return entry.key
+        return entry.key, entry.public
 
     def _look(self, gateway: str, entry: _Entry | None, now: float) -> _Entry:
         path = self._gateways / gateway / "sign.pem"
@@ -61,11 +63,12 @@ class KeyRing:
             return entry
         if len(self._entries) >= REMEMBERED:
             self._entries.clear()
-        fresh = _Entry(b"", None, stamp, now)
+        fresh = _Entry(b"", None, b"", stamp, now)
         if stamp is not None:
             try:
                 fresh.key = signing_key_of(files.load_certificate(path), self._device_ca, gateway)
                 fresh.kid = kid_of(fresh.key)
+                fresh.public = fresh.key.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
             except TryggError:
                 pass  # not a certificate of ours: the gateway is as unknown as without one, and its envelopes are counted
         self._entries[gateway] = fresh

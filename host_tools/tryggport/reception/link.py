@@ -28,7 +28,7 @@ from tryggport.reception.intake import Intake
 from tryggport.wire import topics
 
 KEEP_ALIVE_S = 30  # TP-BND-004
-RECEIVE_MAXIMUM = 1000  # TP-BND-019
+RECEIVE_MAXIMUM = 2000  # TP-BND-019
 RECEIPTS_IN_FLIGHT = 1000
 SESSION_EXPIRY_S = 14 * 24 * 3600
 CONNECT_TIMEOUT_S = 15

@@ -1,13 +1,11 @@
 """Verifies the envelopes that arrived together and takes out what is in them (TP-WIR-004).
 
-OpenSSL verifies without holding Python's global lock, so many signatures are checked on all cores; a few are not worth the hand-over.
+In two steps: `begin` hands the signatures to another process where they are many (verifier.py), `end` has the answers.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, NoReturn, TypeVar
 
@@ -17,14 +15,13 @@ from tryggport.reception.keyring import KeyRing
 from tryggport.reception.link import Message
 from tryggport.reception.store import Arrival
 from tryggport.wire import topics
-from tryggport.wire.envelope import MALFORMED, UNKNOWN_GATEWAY, Envelope, EnvelopeError
+from tryggport.wire.envelope import BAD_SIGNATURE, MALFORMED, UNKNOWN_GATEWAY, Envelope, EnvelopeError
 from tryggport.wire.event import decode_events
 from tryggport.wire.fields import PayloadError
 from tryggport.wire.order import Result
 from tryggport.wire.status import Status
+from tryggport.wire.verifier import Item, Verifier
 
-CORES = min(os.cpu_count() or 1, 8)
-ALONE = 32  # so many envelopes one thread verifies in the time of a hand-over or two
 Own = TypeVar("Own", Status, Result)
 
 
@@ -48,6 +45,7 @@ class _Sealed:
     topic: str
     envelope: Envelope
     key: ec.EllipticCurvePublicKey
+    public: bytes
 
     def reason(self) -> str:
         """Why it is refused; empty when the signature verifies."""
@@ -58,26 +56,52 @@ class _Sealed:
         return ""
 
 
+@dataclass(slots=True)
+class Begun:
+    """Messages whose signatures are being verified; `reasons` of those that are sealed, once they are known."""
+
+    messages: Sequence[Message]
+    found: list[_Sealed | Opened]
+    sealed: list[_Sealed]
+    reasons: list[str] | None
+
+
 class Opener:
-    """Opens messages; `on_step` is called with received, verified and refused as Reception says."""
+    """Opens messages; of what was begun, one lot at most may not be known yet. `on_step` is called with received, verified and
+    refused as Reception says."""
 
     def __init__(self, keys: KeyRing, on_step: Callable[[str, dict[str, Any]], None]) -> None:
         self._keys = keys
         self._on_step = on_step
-        self._pool = ThreadPoolExecutor(CORES - 1, thread_name_prefix="verify") if CORES > 1 else None
+        self._verifier = Verifier()
 
     def close(self) -> None:
-        if self._pool is not None:
-            self._pool.shutdown()
+        self._verifier.close()
 
-    def open(self, messages: Sequence[Message]) -> list[Opened]:
-        """What is in each of the messages, in their order."""
+    def begin(self, messages: Sequence[Message]) -> Begun:
+        """Has the signatures verified."""
         for message in messages:
             self._on_step("received", {"topic": message.topic, "bytes": len(message.payload)})
-        sealed = [self._unseal(message) for message in messages]
-        reasons = iter(self._reasons([item for item in sealed if isinstance(item, _Sealed)]))
-        opened = [_content(item, next(reasons)) if isinstance(item, _Sealed) else item for item in sealed]
-        for message, found in zip(messages, opened, strict=True):
+        found = [self._unseal(message) for message in messages]
+        sealed = [item for item in found if isinstance(item, _Sealed)]
+        taken = self._verifier.begin([Item(item.public, item.topic, item.envelope) for item in sealed])
+        return Begun(messages, found, sealed, None if taken else [item.reason() for item in sealed])
+
+    def wait(self, begun: Begun) -> None:
+        """Until it is known which signatures are right."""
+        if begun.reasons is None:
+            right = self._verifier.end()
+            if right is None:  # it has failed
+                begun.reasons = [item.reason() for item in begun.sealed]
+            else:
+                begun.reasons = ["" if each else BAD_SIGNATURE for each in right]
+
+    def end(self, begun: Begun) -> list[Opened]:
+        """What is in each of the messages, in their order."""
+        self.wait(begun)
+        reasons = iter(begun.reasons or ())
+        opened = [_content(item, next(reasons)) if isinstance(item, _Sealed) else item for item in begun.found]
+        for message, found in zip(begun.messages, opened, strict=True):
             if found.refused:
                 self._on_step("refused", {"gateway": found.gateway, "reason": found.refused})
             else:
@@ -91,21 +115,9 @@ class Opener:
         try:
             gateway, leaf = topics.split(message.topic) or _unknown()
             envelope = Envelope.from_bytes(message.payload)
-            return _Sealed(gateway, leaf, message.topic, envelope, self._keys.key(gateway, envelope.kid))
+            return _Sealed(gateway, leaf, message.topic, envelope, *self._keys.key(gateway, envelope.kid))
         except EnvelopeError as e:
             return Opened("" if e.reason == UNKNOWN_GATEWAY else gateway, refused=e.reason)
-
-    def _reasons(self, sealed: Sequence[_Sealed]) -> list[str]:
-        if self._pool is None or len(sealed) <= ALONE:
-            return [item.reason() for item in sealed]
-        share = -(-len(sealed) // CORES)
-        parts = [sealed[at : at + share] for at in range(0, len(sealed), share)]
-        futures = [self._pool.submit(_reasons, part) for part in parts[1:]]
-        return [reason for found in (_reasons(parts[0]), *(f.result() for f in futures)) for reason in found]
-
-
-def _reasons(sealed: Sequence[_Sealed]) -> list[str]:
-    return [item.reason() for item in sealed]
 
 
 def _content(sealed: _Sealed, reason: str) -> Opened:

@@ -1,7 +1,8 @@
 """The reception: verify, store, then receipt, then acknowledge (TP-WIR-004, TP-WIR-011).
 
     paho's thread ──> queue ──> run(): verify ─> one transaction a batch ─> signed receipts ─> PUBACK
-                                       outbox (cases taken and closed) ─────────^
+                                  │    outbox (cases taken and closed) ─────────^
+                                  └ a turn: what came is handed to the verifier while what was verified before is stored
 
 Whatever fails before the transaction has committed leaves the messages with the broker; whatever is lost after it is sent
 again by the gateway, found to be a duplicate, and receipted again.
@@ -24,7 +25,7 @@ from tryggport.reception.keyring import KeyRing, ReceiptKey
 from tryggport.reception.ledger import now_ms
 from tryggport.reception.link import Message
 from tryggport.reception.links import Links, Ticket
-from tryggport.reception.opening import Opened, Opener
+from tryggport.reception.opening import Begun, Opened, Opener
 from tryggport.reception.seats import ALONE, Seat
 from tryggport.reception.store import Arrival, Settled
 from tryggport.reception.triage import Identity
@@ -101,6 +102,7 @@ class Reception:
         self._seat = seat
         self._leads = leads
         self._serves = serves
+        self._begun: Begun | None = None
         self._drained = False
         self.left = False  # whether no broker keeps a session of ours, once `run` has returned
         brokers = [(host, port), *others]
@@ -148,9 +150,7 @@ class Reception:
             self._ready.set()
             next_poll_s = 0.0
             while self._serves and not self._stop.is_set():
-                first = self._links.take(OUTBOX_POLL_S)
-                if first is not None:
-                    self._handle(first)
+                self._turn(OUTBOX_POLL_S)
                 if time.monotonic() >= next_poll_s:
                     if self._leads():
                         self._tell()
@@ -174,11 +174,9 @@ class Reception:
         quiet_s = QUIET_S if leaves else 0
         end_s = time.monotonic() + DRAIN_S
         while time.monotonic() < end_s:
-            message = self._links.take(quiet_s)
-            if message is None:
+            if not self._turn(quiet_s):
                 self._drained = True
                 break
-            self._handle(message)
         self._count_refusals()
         self._links.flush(FLUSH_S)
 
@@ -190,13 +188,24 @@ class Reception:
         finally:
             self._ready.set()
 
-    def _handle(self, first: Message) -> None:
-        """What has arrived by now: verified together, committed in transactions of at most MAX_BATCH events."""
-        messages = [first]
-        while len(messages) < MAX_BATCH and (message := self._links.take(0)) is not None:
+    def _turn(self, wait_s: float) -> bool:
+        """What has arrived by now goes to be verified, while what did before is stored; False when there was neither."""
+        before = self._begun
+        if before is not None:
+            self._opener.wait(before)
+            wait_s = 0
+        messages: list[Message] = []
+        while len(messages) < MAX_BATCH and (message := self._links.take(0 if messages else wait_s)) is not None:
             messages.append(message)
+        self._begun = self._opener.begin(messages) if messages else None
+        if before is not None:
+            self._handle(before)
+        return before is not None or self._begun is not None
+
+    def _handle(self, begun: Begun) -> None:
+        """Committed in transactions of at most MAX_BATCH events."""
         batch = Batch()
-        for message, opened in zip(messages, self._opener.open(messages), strict=True):
+        for message, opened in zip(begun.messages, self._opener.end(begun), strict=True):
             if batch.arrivals and len(batch.arrivals) + len(opened.arrivals) > MAX_BATCH:
                 self._settle(batch)
                 batch = Batch()

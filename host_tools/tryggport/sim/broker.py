@@ -38,7 +38,7 @@ keypath = "$pki/broker.key"
 [v5.1.connections]
 connection_timeout_ms = 10000
 max_payload_size = 4096
-max_inflight_count = 1000
+max_inflight_count = 2000
 dynamic_filters = true
 """)
 
