@@ -60,7 +60,7 @@ def test_TP_WIR_004_each_signature_has_its_own_answer(verifier: Verifier) -> Non
 
 
 def test_TP_BND_250_its_patience_is_the_documented_one() -> None:
-    assert verifying.PATIENCE_S == 10
+    assert (verifying.PATIENCE_S, verifying.PAUSE_S) == (10, 1)
 
 
 def test_a_few_are_not_handed_over_and_start_no_process(verifier: Verifier) -> None:
@@ -103,6 +103,14 @@ def test_a_process_that_died_between_two_lots_is_found_out(verifier: Verifier) -
     verifier._process.wait()
     while verifier.begin(made):
         assert verifier.end() is None
+    begin(verifier, made)
+    assert verifier.end() == right
+
+
+def test_a_process_that_dies_as_it_starts_is_started_again(verifier: Verifier) -> None:
+    made, right = items(100)
+    assert not verifier.begin(made) and verifier._process is not None
+    verifier._process.kill()
     begin(verifier, made)
     assert verifier.end() == right
 

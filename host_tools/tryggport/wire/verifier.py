@@ -12,6 +12,7 @@ import select
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from typing import IO, NamedTuple
 
@@ -22,6 +23,7 @@ from tryggport.wire.envelope import Envelope, EnvelopeError
 
 WORTH_IT = 32  # fewer envelopes are verified in the time that handing them over takes
 PATIENCE_S = 10.0  # TP-BND-250: for an answer; the reception verifies by itself then
+PAUSE_S = 1.0  # between two starts
 REMEMBERED = 50_000  # keys
 CORES = os.cpu_count() or 1
 READY = b"+"
@@ -42,6 +44,7 @@ class Verifier:
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
         self._ready = False
+        self._not_before_s = 0.0
         self._count = 0
 
     def begin(self, items: Sequence[Item]) -> bool:
@@ -81,11 +84,18 @@ class Verifier:
 
     def _is_ready(self) -> bool:
         if self._process is None:
+            if time.monotonic() < self._not_before_s:
+                return False
             command = [sys.executable, "-m", __name__]
             self._process = subprocess.Popen(command, bufsize=0, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            self._not_before_s = time.monotonic() + PAUSE_S
         if not self._ready:
             answer = _pipe(self._process, "stdout")
-            self._ready = bool(select.select([answer], [], [], 0)[0]) and os.read(answer.fileno(), 1) == READY
+            if not select.select([answer], [], [], 0)[0]:
+                return False
+            self._ready = os.read(answer.fileno(), 1) == READY
+            if not self._ready:  # it died as it started
+                self.close()
         return self._ready
 
 
