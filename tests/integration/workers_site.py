@@ -202,3 +202,16 @@ class Flow:
     def __exit__(self, *_):
         self._stop.set()
         self._thread.join()
+
+
+def check_once(site, resident):
+    """Every event is there once, with its own bytes, in one case, which names it once; nothing is told twice."""
+    rows = site.query(f"SELECT seq, encoded FROM events WHERE gateway = '{resident.gateway.id}' ORDER BY seq")
+    assert [(seq, bytes(encoded)) for seq, encoded in rows] == [(e.seq, e.to_bytes()) for e in resident.events]
+    assert site.query(f"SELECT count(*) FROM cases WHERE gateway = '{resident.gateway.id}'") == [(1,)]
+    told = site.query(f"SELECT count(*) FROM audit WHERE who = '{resident.gateway.id}' AND what = 'help'")
+    assert told == [(len(resident.events),)]
+    for table in ("conflicts", "unreadable"):
+        assert site.count(table) == 0
+    assert set(resident.outcomes) == {e.seq for e in resident.events}
+    assert all(outcomes.count(kinds.OUTCOME_STORED) <= 1 for outcomes in resident.outcomes.values())
