@@ -93,6 +93,13 @@ def event(seq, state=STATE_RAISED, ref=None):
     return cbor.encode({3: seq, 8: HELP, 9: state, 11: ref})
 
 
+def after_power_cut(store, next_seq, *pending):
+    """The home of the next boot."""
+    home = Home(store)
+    recall(home, store, Pending(next_seq, *pending), 300)
+    return home
+
+
 def test_TP_WIR_053_what_was_shown_of_an_alarm_is_shown_after_a_power_cut():
     for outcome, shown in (
         (OUTCOME_STORED, "sent"),
@@ -104,8 +111,7 @@ def test_TP_WIR_053_what_was_shown_of_an_alarm_is_shown_after_a_power_cut():
         home = Home(store)
         home.raised(7, FALL, 1000)
         home.outcome(7, 7, outcome, 1500)
-        again = Home(store)
-        recall(again, store, Pending(8), 300)
+        again = after_power_cut(store, 8)
         assert again.signal(301) == shown == home.signal(1501)
         assert again.newest_open() == (7, FALL)
         assert again.signal(60_300) == ("taken" if shown == "taken" else "nobody_answered")
@@ -119,9 +125,8 @@ def test_TP_WIR_053_what_was_closed_before_a_power_cut_is_not_shown_and_not_reop
     home.online = True
     home.raised(7, FALL, 1000)
     home.cancelled(7, 1500)
-    again = Home(store)
+    again = after_power_cut(store, 9, (7, True, event(7)), (8, True, event(8, STATE_CLEARED, 7)))
     again.online = True
-    recall(again, store, Pending(9, (7, True, event(7)), (8, True, event(8, STATE_CLEARED, 7))), 300)
     assert again.signal(301) == "idle" and again.newest_open() is None
     again.outcome(7, 7, OUTCOME_TAKEN, 400)
     assert again.signal(401) == "idle"
@@ -134,9 +139,8 @@ def test_TP_WIR_053_the_journal_has_what_has_no_outcome_yet():
     assert store.values == {}, "each press is one write of flash, not two"
     home.raised(9, HELP, 1000)
     home.outcome(7, 7, OUTCOME_STORED, 1500)
-    again = Home(store)
     both = ((7, True, event(7)), (9, True, event(9)), (10, False, event(10)), (11, True, event(11)))
-    recall(again, store, Pending(12, *both), 300)  # the power went before the journal settled 7
+    again = after_power_cut(store, 12, *both)  # the power went before the journal settled 7
     assert again.newest_open() == (9, HELP) and again.signal(301) == "sending"
     again.cancelled(9, 400)
     assert again.signal(401) == "sent" and again.newest_open() == (7, FALL)
@@ -147,8 +151,7 @@ def test_TP_WIR_053_alarms_of_a_journal_that_is_gone_are_not_shown():
     home = Home(store)
     home.raised(7, FALL, 1000)
     home.outcome(7, 7, OUTCOME_STORED, 1500)
-    again = Home(store)
-    recall(again, store, Pending(1), 300)
+    again = after_power_cut(store, 1)
     assert again.newest_open() is None
 
 
@@ -158,9 +161,8 @@ def test_TP_BND_042_the_newest_sixteen_outlive_a_power_cut():
     for seq in range(2**32 - 100, 2**32 - 50):
         home.raised(seq, HELP, seq)
     home.outcome(0, 2**32, OUTCOME_TAKEN, 1)
-    again = Home(store)
     assert len(store.values["home"]) <= 256
-    recall(again, store, Pending(2**32 - 50), 300)
+    again = after_power_cut(store, 2**32 - 50)
     assert [alarm[0] for alarm in again._alarms] == list(range(2**32 - 66, 2**32 - 50))
 
 

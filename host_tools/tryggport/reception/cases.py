@@ -101,8 +101,6 @@ def cancel(tx: Connection, case_id: int, gateway: str, at_ms: int) -> None:
 def tell_again(tx: Connection, gateways: Mapping[str, int]) -> None:
     """Puts the outcomes of these gateways' handed over and taken cases into the outbox, and of those that closed since, or in the
     day before, each was last heard (TP-WIR-016). `gateways`: name, and when that was, in ms since 1970."""
-    if not gateways:
-        return
     homes = placed(tx, gateways)
     keys = {where.home_key for where in homes.values()}
     since_ms = min(gateways.values()) - TELL_CLOSED_MS

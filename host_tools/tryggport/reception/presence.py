@@ -39,10 +39,9 @@ def _keep(tx: Connection, states: Sequence[tuple[Status, bool]], at_ms: int) -> 
     gateways = {status.gateway for status, _ in states}
     rows = tx.execute(select(statuses).where(statuses.c.gateway.in_(gateways))).mappings()
     known_of = {(row["gateway"], row["path"]): row for row in rows}
-    heard_ms = {row["gateway"]: row["seen_ms"] for row in newest_heard(known_of.values()).values() if row["seen_ms"]}
     new: list[dict[str, Any]] = []
     heard: list[dict[str, Any]] = []
-    born: dict[str, int] = {}
+    born: list[str] = []
     came = [(_row(status), retained) for status, retained in states]
     sessions.note(tx, [row for row, retained in came if row["online"] and not retained], at_ms)
     for row, retained in came:
@@ -58,11 +57,13 @@ def _keep(tx: Connection, states: Sequence[tuple[Status, bool]], at_ms: int) -> 
             of_path = (statuses.c.gateway == row["gateway"]) & (statuses.c.path == row["path"])
             tx.execute(update(statuses).where(of_path).values(online=False))
         if online and (known is None or not known["online"] or _session(row) != _session(known)):
-            born[row["gateway"]] = heard_ms.get(row["gateway"], at_ms)
+            born.append(row["gateway"])
     if new:
         tx.execute(insert(statuses), new)
     _write(tx, heard)
-    tell_again(tx, born)
+    if born:
+        last = newest_heard(known_of.values())
+        tell_again(tx, {gateway: last[gateway]["seen_ms"] or at_ms if gateway in last else at_ms for gateway in born})
 
 
 def _write(tx: Connection, rows: Sequence[dict[str, Any]]) -> None:

@@ -87,7 +87,8 @@ def _in_order(value: Any) -> bool:
         if type(key) is int and before < key <= LARGEST:
             before = key
         else:
-            in_order = _in_order(key) and False
+            _in_order(key)  # plain at least
+            in_order = False
         if type(item) not in _SIMPLE:
             in_order = _in_order(item) and in_order
     return in_order
