@@ -11,6 +11,7 @@ from sqlalchemy import update
 from tryggport import pki
 from tryggport.errors import TryggError
 from tryggport.pki import files
+from tryggport.reception import lease as lease_module
 from tryggport.reception import ledger, seats, supervision, timers, views
 from tryggport.reception.adoption import Adoption
 from tryggport.reception.duty import Duty
@@ -126,6 +127,15 @@ def test_TP_REC_201_a_database_clock_that_went_back_does_not_leave_all_without_a
     with world.db.write() as tx:
         tx.execute(update(lease).values(until_ms=lease.c.until_ms + 3_600_000))
     assert a_lease(world, "two").attempt()
+
+
+def test_TP_REC_201_who_looked_at_the_clock_before_the_holder_prolonged_its_lease_does_not_take_it(world, monkeypatch):
+    """On PostgreSQL the holder's commit may come between a look at the clock and the act upon it."""
+    one, two = a_lease(world), a_lease(world, "two")
+    assert one.attempt()
+    monkeypatch.setattr(lease_module, "clock_ms", lambda tx, real=lease_module.clock_ms: real(tx) - SHORT_MS // 2)
+    assert not two.attempt()
+    assert one.attempt() and one.term == 1
 
 
 class Work:

@@ -79,7 +79,8 @@ class Lease:
         with self._database.write() as tx:
             now = clock_ms(tx)
             until = now + self._lease_ms
-            free = or_(lease.c.until_ms <= now, lease.c.until_ms > until)  # or its clock went back
+            # Or its clock went back: by more than the moments in which another one may have prolonged its lease since we looked.
+            free = or_(lease.c.until_ms <= now, lease.c.until_ms > until + self._lease_ms)
             if self.term is not None:
                 row = self._mine() & (lease.c.until_ms > now)
                 self.term = tx.execute(update(lease).where(row).values(until_ms=until).returning(lease.c.term)).scalar()
