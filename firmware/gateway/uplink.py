@@ -33,11 +33,12 @@ _MAX_ENVELOPES = const(3)  # TP-BND-012
 _TRIES = const(3)  # TP-BND-038: in vain, before an event goes alone
 _MOST_TRIES = const(12)
 _MAX_SUSPECTS = const(32)  # TP-BND-039
-_MAX_RECEIPTS = const(16)
+_MAX_RECEIPTS = const(16)  # TP-BND-044
 _MAX_OUTCOME = const(8)
 _REFUSED_PAUSE_MS = const(1000)
 _NOBODY_THERE = (0x10, 0x87)  # no matching subscribers, not authorized
 _RETRY_LATER_MAX_MS = const(3600_000)
+_WAITED_MS = const(3600_000)  # TP-BND-045
 
 
 class Uplink:
@@ -370,9 +371,11 @@ class Uplink:
                 self.awaited = None
                 self.on_path("on_proof")
             for seq in range(first, last + 1):
-                deadline = self._in_flight.pop(seq, self._answered)
-                if self._tries.pop(seq, 0) < _TRIES:  # the deadline of others says nothing of when they were sent
-                    self._answered = deadline
+                deadline = self._in_flight.pop(seq, None)
+                tries = self._tries.pop(seq, 0)
+                if deadline and tries < _TRIES:  # the deadline of others says nothing of when they were sent
+                    # Was it published before, this may be the receipt for that, and have waited at the broker.
+                    self._answered = time.ticks_add(deadline, -_WAITED_MS) if tries else deadline
         if self.again:
             self.again.settled(first, last)
         if outcome == OUTCOME_RETRY_LATER:

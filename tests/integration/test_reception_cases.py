@@ -1,8 +1,10 @@
 """Cases across processes: what a person does with `tryggport cases` reaches the home as a receipt."""
 
+import contextlib
 import json
 
 from reception_site import any_site, site  # noqa: F401
+from tryggport.reception import cases, open_database, tenants
 from tryggport.wire import kinds
 from tryggport.wire.receipt import digest
 
@@ -57,6 +59,27 @@ def test_TP_WIR_016_a_birth_is_answered_with_what_became_of_the_cases(site):  # 
             assert site.wait_for(lambda: site.names().count("receipt.end") >= 3)
             outcomes = [gateway.receipt().outcome for _ in range(gateway.receipts.qsize() or 1)]
             assert outcomes[-1] == kinds.OUTCOME_TAKEN
+
+
+def test_TP_WIR_016_however_much_there_is_to_tell_after_a_birth_it_takes_a_receipt_an_outcome(site):  # noqa: F811
+    """A gateway keeps 16 receipts that it has yet to verify: with one for each case it might lose what is newest."""
+    gateway = site.gateway()
+    with contextlib.closing(open_database(site.url)) as database, site.reception(), site.connected(gateway):
+        centre = tenants.centre(database)
+        for case in range(1, 21):
+            gateway.send(gateway.event())
+            gateway.receipt()
+            cases.take(centre, case, "Kari")
+            if case < 20:
+                cases.close(centre, case, "Kari", "fall")
+        assert site.wait_for(lambda: site.count("outbox") == 0)
+        gateway.receipts.queue.clear()
+        gateway.birth()
+        told = {found.outcome: found for found in (gateway.receipt(), gateway.receipt())}
+        assert {seq for seq, _, _ in told[kinds.OUTCOME_CLOSED].ranges} == set(range(19))
+        assert [seq for seq, _, _ in told[kinds.OUTCOME_TAKEN].ranges] == [19]
+        assert site.wait_for(lambda: site.count("outbox") == 0)
+        assert gateway.receipts.empty()
 
 
 def test_what_was_taken_while_the_reception_was_off_is_told_when_it_is_back(site):  # noqa: F811

@@ -66,7 +66,7 @@ class Gateway:
 
     async def _verify(self):
         task = asyncio.create_task(self.uplink.run_receipts(lambda: None))
-        for _ in range(200):
+        while self.uplink._receipts:
             await asyncio.sleep(0)
         task.cancel()
 
@@ -161,6 +161,34 @@ def test_TP_WIR_022_only_a_receipt_for_an_event_in_flight_tells_the_time():
     asyncio.run(gateway.uplink._send([(seq, gateway.journal.read(seq))], True))
     gateway.receipt([[seq, seq, gateway.digest(seq, seq)]])
     assert 0 <= gateway.clock.utc_ms() - NOW_MS < 1000
+
+
+def test_TP_WIR_022_TP_BND_045_the_receipt_of_what_was_published_twice_may_be_as_old_as_its_first_try():
+    HOUR_MS = 3600_000
+    for runs_ahead_ms, is_left_alone in ((-1000, False), (30 * 60_000, True), (HOUR_MS, True), (HOUR_MS + 60_000, False)):
+        gateway = Gateway()
+        gateway.clock.set(NOW_MS + runs_ahead_ms)
+        seq = gateway.alarm()
+        for _ in range(2):
+            asyncio.run(gateway.uplink._send([(seq, gateway.journal.read(seq))], True))
+            tried = gateway.uplink._in_flight[seq]
+            gateway.uplink._in_flight[seq] = time.ticks_ms()  # no answer in time
+            gateway.uplink._expire()
+        gateway.uplink._in_flight[seq] = tried  # under way for the third time
+        gateway.receipt([[seq, seq, gateway.digest(seq, seq)]])
+        moved_ms = gateway.clock.utc_ms() - NOW_MS - runs_ahead_ms
+        assert (abs(moved_ms) < 500) is is_left_alone, (runs_ahead_ms, moved_ms)
+
+
+def test_TP_BND_044_sixteen_receipts_wait_to_be_verified_and_what_one_more_was_for_stays_pending():
+    gateway = Gateway()
+    seqs = [gateway.alarm() for _ in range(17)]
+    for seq in seqs[:-1]:
+        gateway.uplink.message(TOPIC, gateway.envelope([[seq, seq, gateway.digest(seq, seq)]]))
+    gateway.receipt([[seqs[-1], seqs[-1], gateway.digest(seqs[-1], seqs[-1])]])
+    assert gateway.pending() == seqs[-1:]
+    gateway.receipt([[seqs[-1], seqs[-1], gateway.digest(seqs[-1], seqs[-1])]])
+    assert gateway.pending() == []
 
 
 def test_TP_WIR_013_garbage_is_counted_and_leaves_the_task_alive():
