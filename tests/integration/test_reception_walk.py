@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from reception_site import site  # noqa: F401
@@ -22,6 +24,9 @@ from tryggport.reception.timers import Timers
 from tryggport.scaip.behaviour import behaviour
 from tryggport.sim import movement
 from tryggport.sim.chain import Chain
+
+sys.path.append(str(Path(__file__).parents[1] / "host"))
+from https_site import https_server
 
 HEARTBEAT_S = 2
 GRACE_MS = 3000
@@ -78,6 +83,14 @@ def test_without_the_keys_for_it_the_reception_says_that_it_has_no_canary(site):
     with site.reception_process() as process:
         assert process.first_line.startswith("reception: no test alarms of its own: ")
         assert process.stdout.readline() == "reception: ready\n"
+
+
+def test_TP_REC_009_a_reception_as_it_is_deployed_calls_the_dead_man_url(site):  # noqa: F811
+    with https_server(site.pki, [204]) as (url, asked, ca):
+        with site.reception_process("--dead-man", f"{url}/alive", "--ca", str(ca)):
+            assert in_time(lambda: asked)
+        assert [(method, path) for method, path, _, _ in asked] == [("GET", "/alive")]
+    assert site.query("SELECT count(*) FROM events WHERE gateway = 'reception-canary'") == [(1,)]
 
 
 @pytest.fixture
