@@ -17,6 +17,8 @@ UNIT = ROOT / "tests" / "unit"
 MICROPYTHON = os.environ.get("MICROPYTHON", str(Path(sys.executable).parent / "micropython"))
 UNIT_TIMEOUT_S = 600
 
+os.environ["LC_ALL"] = "C.UTF-8"  # programs speak English to tests that do not ask for another language
+
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """Prints what tests have to show even when they pass: `record_property("shown", text)`."""

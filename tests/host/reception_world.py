@@ -2,14 +2,18 @@
 
 from pathlib import Path
 
+from sqlalchemy import select
 from tryggport.reception import installations, open_database, store, tenants, views
 from tryggport.reception.installations import Placement
+from tryggport.reception.schema import audit, work
+from tryggport.reception.wording import words
 from tryggport.wire import kinds
 from tryggport.wire.event import Event
 from tryggport.wire.status import Status
 
 EPOCH = bytes.fromhex("0123456789abcdef")
 START_MS = 1_800_000_000_000
+NORWEGIAN = words("nb")
 SECOND, MINUTE, HOUR, DAY = 1000, 60_000, 3_600_000, 86_400_000
 
 
@@ -26,7 +30,12 @@ class World:
         self.centre = tenants.centre(self.db)
 
     def close(self):
+        """Whatever a test has made the reception say, it can say in Norwegian."""
+        with self.db.read() as tx:
+            said = {*tx.execute(select(work.c.sentence)).scalars()}
+            said |= {*tx.execute(select(audit.c.what).where(audit.c.case_id.is_not(None))).scalars()}
         self.db.close()
+        assert {text for text in said if not NORWEGIAN.knows(text)} == set()
 
     def clock(self):
         return self.now_ms

@@ -456,6 +456,11 @@ def test_a_person_can_do_all_of_it_on_the_command_line(world, tmp_path):
     shown = tryggport("cases", "show", 1, *of_town)
     assert "home: A-1" in shown and "note: unhurt" in shown and "Ola: closed: fall" in shown
     assert [c["status"] for c in json.loads(tryggport("cases", "list", "--json", *of_town))] == ["closed"]
+    assert "fall: closed by Kari" in tryggport("cases", "list")
+    norsk = tryggport("cases", "show", 1, "--lang", "nb")
+    assert "fall: avsluttet av Kari" in norsk and "bolig: A-1" in norsk and "Ola: avsluttet: fall" in norsk
+    world.say()
+    assert "vei 0  tilkoblet" in tryggport("reception", "status", "--lang", "nb")
     done = CliRunner().invoke(app, ["cases", "list", "--municipality", "Oslo", "--db", world.url])
     assert isinstance(done.exception, TryggError) and done.exception.message == "There is no municipality Oslo."
 

@@ -264,9 +264,9 @@ def test_TP_REC_015_a_regional_outage_is_one_case_and_one_line(world):
         del world.alive[f"north-{number:04}", 0]
     world.pass_time(3 * HEARTBEAT_MS)
     (line,) = world.work(world.asker)
-    assert line["sentence"].startswith("10 gateways in north in Asker are silent since an outage.")
+    assert line["sentence"].startswith("10 gateways in north, Asker are silent since an outage.")
     (case,) = world.cases(world.asker)
-    assert case["about"] == "outage: 10 gateways in north in Asker fell silent together"
+    assert case["about"] == "outage: 10 gateways in north, Asker fell silent together"
     world.pass_time(HOUR, HEARTBEAT_MS)
     assert len(world.cases()) == len(world.work()) == 1
     cases.take(world.asker, case["id"], "Kari")
@@ -384,6 +384,11 @@ def test_TP_REC_017_the_work_list_is_the_municipality_s_as_text_json_and_csv(wor
     (row,) = csv.DictReader(io.StringIO(tryggport("--csv", *of_bodo)))
     assert list(row) == ["since", "municipality", "home", "gateway", "kind", "sentence"]
     assert (row["municipality"], row["gateway"]) == ("Bodø", "bodo-0001")
+    norwegian = "Porten bodo-0001 i bolig B-1 er taus. Ring boligen, og se på strømmen og nettet der."
+    assert norwegian in tryggport("--lang", "nb", *of_bodo)
+    (row,) = csv.DictReader(io.StringIO(tryggport("--csv", "--lang", "nb", *of_bodo)))
+    assert row["sentence"] == norwegian
+    assert tryggport("--json", "--lang", "nb") == tryggport("--json")  # programs read one language
 
 
 def test_a_restart_of_supervision_forgets_nothing(world):

@@ -20,9 +20,11 @@ from tryggport.errors import TryggError
 from tryggport.pki import files
 from tryggport.reception import canary, crew, open_database, tenants, views
 from tryggport.reception.service import no_step
+from tryggport.reception.wording import words
 from tryggport.reception.worker import Plan, Worker
 from tryggport.registry import commands
 from tryggport.scaip.settings import settings
+from tryggport.texts import spoken
 
 app = typer.Typer(no_args_is_help=True, help="Receive, verify, store and receipt what gateways send.")
 EPOCH_BYTES = 8
@@ -36,6 +38,9 @@ DatabaseUrl = Annotated[str, typer.Option("--db", help="SQLAlchemy URL of the da
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Municipality = Annotated[
     str | None, typer.Option("--municipality", help="Only what is this municipality's; without it, all.")
+]
+Language = Annotated[
+    str, typer.Option("--lang", default_factory=spoken, help="nb or en.", show_default="the terminal's")
 ]
 
 
@@ -102,50 +107,61 @@ def run(
 
 
 @app.command()
-def status(db: DatabaseUrl = DEFAULT_DB, municipality: Municipality = None, as_json: AsJson = False) -> None:
+def status(
+    language: Language, db: DatabaseUrl = DEFAULT_DB, municipality: Municipality = None, as_json: AsJson = False
+) -> None:
     """Show how the gateways are, what was refused and what could not be read."""
+    _ = words(language)
     with scope_of(db, municipality) as scope:
         report = views.overview(scope) | {"workers": views.workers(scope)}
     if as_json:
         print(json.dumps(report, indent=2))
         return
-    print(", ".join(f"{count} {name}" for name, count in report["counts"].items()))
+    print(", ".join(f"{count} {_.told(name)}" for name, count in report["counts"].items()))
     if leader := report["workers"]["leader"]:
-        print(f"leads: {leader}")
+        print(_("leads: {worker}").format(worker=leader))
     for gateway in report["gateways"]:
-        seen = local_time(gateway["seen_ms"]) if gateway["seen_ms"] else "never"
-        where = f"{gateway['gateway']:24}  path {gateway['path']}  {gateway['state']:8}"
-        print(f"{where}  heard {seen}  unsettled alarms {gateway['alarms']}")
+        seen = local_time(gateway["seen_ms"]) if gateway["seen_ms"] else _("never")
+        path = _("path {number}").format(number=gateway["path"])
+        where = f"{gateway['gateway']:24}  {path}  {_.told(gateway['state']):8}"
+        print(f"{where}  {_('heard')} {seen}  {_('unsettled alarms')} {gateway['alarms']}")
     for refusal in report["refusals"]:
-        print(f"refused {refusal['count']} of {refusal['gateway'] or 'unknown gateways'}: {refusal['reason']}")
+        whose = refusal["gateway"] or _("unknown gateways")
+        line = _("refused {count} of {whose}: {reason}")
+        print(line.format(count=refusal["count"], whose=whose, reason=refusal["reason"]))
     for item in report["conflicts"]:
-        print(f"conflict from {item['gateway']} at {local_time(item['received_ms'])}: other bytes for {item['seq']}")
+        line = _("conflict from {gateway} at {time}: other bytes for {seq}")
+        print(line.format(gateway=item["gateway"], time=local_time(item["received_ms"]), seq=item["seq"]))
     for item in report["unreadable"]:
-        print(
-            f"unreadable from {item['gateway']} at {local_time(item['received_ms'])}, {item['copies']} x: {item['why']}"
-        )
+        line = _("unreadable from {gateway} at {time}, {copies} x: {why}")
+        when = local_time(item["received_ms"])
+        print(line.format(gateway=item["gateway"], time=when, copies=item["copies"], why=item["why"]))
 
 
 @app.command()
 def worklist(
+    language: Language,
     municipality: Municipality = None,
     db: DatabaseUrl = DEFAULT_DB,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """What there is to do: a line each, which goes by itself when it is mended."""
+    _ = words(language)
     with scope_of(db, municipality) as scope:
         found = views.work_list(scope)
     if as_json:
         print(json.dumps(found, indent=2))
-    elif as_csv:
+        return
+    found = [row | {"since": local_time(row["first_ms"]), "sentence": _.told(row["sentence"])} for row in found]
+    if as_csv:
         columns = ("since", "municipality", "home", "gateway", "kind", "sentence")
         lines = csv.DictWriter(sys.stdout, columns, extrasaction="ignore", lineterminator="\n")
         lines.writeheader()
-        lines.writerows(row | {"since": local_time(row["first_ms"])} for row in found)
+        lines.writerows(found)
     else:
         for row in found:
-            print(f"{local_time(row['first_ms'])}  {row['sentence']}")
+            print(f"{row['since']}  {row['sentence']}")
 
 
 @contextlib.contextmanager

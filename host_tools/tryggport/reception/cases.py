@@ -134,7 +134,7 @@ def _change(scope: Scope, case_id: int, before: tuple[str, ...], values: dict[st
         was = tx.execute(select(cases.c.status).where(of_case)).scalar()
         if not tx.execute(update(cases).where(of_case, cases.c.status.in_(before)).values(values)).rowcount:
             raise _why_not(tx, scope, case_id, status)
-        what = f"{status}: {values['cause']}" if status == CLOSED else status
+        what = f"closed: {values['cause']}" if status == CLOSED else status
         ledger.record(tx, who, what, before=was, after=status, case_id=case_id, at_ms=at_ms)
         if OUTCOME_OF[status] != OUTCOME_OF.get(was or ""):
             tell(tx, case_id, OUTCOME_OF[status])

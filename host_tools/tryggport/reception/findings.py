@@ -85,7 +85,7 @@ class Place:
 
     @property
     def name(self) -> str:
-        return f"the gateway {self.gateway}" + (f" in home {self.row.home}" if self.row else "")
+        return f"the gateway {self.gateway} in home {self.row.home}" if self.row else f"the gateway {self.gateway}"
 
     def finding(self, kind: str, sentence: str, *, key: str = "", **more: Any) -> Finding:
         row = self.row
@@ -187,21 +187,22 @@ def _withheld(missing: Sequence[gaps.Gap], places: Mapping[str, Place], limits: 
     """The key names the first event that is missing: what is only on its way is another one the next time."""
     for gap in missing:
         place = places.get(gap.gateway, Place(gap.gateway))
-        which = (
-            f"event {gap.first}" if gap.first == gap.last else f"{gap.missing} events from {gap.first} to {gap.last}"
-        )
-        verb = "has" if gap.first == gap.last else "have"
-        sentence = f"{which} of {place.name} {verb} not arrived: {_what_to_do(gap)}"
+        sentence = f"{_which(gap, place.name)} {_what_to_do(gap)}"
         key = f":{gap.epoch.hex()}:{gap.first}"
         yield place.finding("withheld", sentence, key=key, delay_ms=limits.withheld_ms)
 
 
+def _which(gap: gaps.Gap, place: str) -> str:
+    why = "events are withheld" if gap.runs else "the gateway no longer holds them, so they are lost"
+    if gap.first == gap.last:
+        return f"event {gap.first} of {place} has not arrived: {why}."
+    return f"{gap.missing} events from {gap.first} to {gap.last} of {place} have not arrived: {why}."
+
+
 def _what_to_do(gap: gaps.Gap) -> str:
-    if not gap.runs:
-        parts = ["the gateway no longer holds them, so they are lost. Ask the home what happened."]
-    else:
-        parts = ["events are withheld. Look at its network."]
-        parts += [f"{gap.lost} of them it no longer holds: they are lost."] if gap.lost else []
+    parts = ["Look at its network." if gap.runs else "Ask the home what happened."]
+    if gap.runs and gap.lost:
+        parts.append(f"{gap.lost} of them it no longer holds: they are lost.")
     if gap.requests:
         last = datetime.fromtimestamp(gap.requests[-1].asked_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M")
         times = "once" if len(gap.requests) == 1 else f"{len(gap.requests)} times"

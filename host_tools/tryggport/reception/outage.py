@@ -103,7 +103,7 @@ def _began(members: Sequence[Finding], size: int, limits: Limits) -> int | None:
 def _name(tx: Connection, region: _Region) -> str:
     owner, area = region
     name = tx.execute(select(municipalities.c.name).where(municipalities.c.id == owner)).scalar_one()
-    return f"{area} in {name}" if area else str(name)
+    return f"{area}, {name}" if area else str(name)
 
 
 def _finding(key: str, where: str, members: Sequence[Finding], now_ms: int) -> Finding:
