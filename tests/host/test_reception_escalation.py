@@ -1,80 +1,18 @@
 """Escalation: whom a case goes to, in order, and that nothing is told twice or told too much (TP-REC-006 to TP-REC-009)."""
 
-import contextlib
-import hashlib
-import hmac
-import json
 import threading
 import time
 from pathlib import Path
 
 import pytest
-from https_site import https_server
 from reception_databases import database_url, postgres  # noqa: F401
-from reception_world import HOUR, MINUTE, SECOND, World, sqlite_url
-from tryggport import pki
+from reception_duty import Duty
+from reception_world import HOUR, MINUTE, SECOND
 from tryggport.errors import TryggError
 from tryggport.reception import canary, cases, channels, escalation, findings, supervision, timers, views
-from tryggport.reception.channels import DELIVERED, REFUSED, UNDELIVERED, Console, Delivery, Webhook
+from tryggport.reception.channels import DELIVERED, REFUSED, UNDELIVERED, Delivery
 from tryggport.reception.escalation import Escalation, Step, next_step
 from tryggport.wire import kinds
-
-SECRET = b"a secret of thirty-two characters"
-
-
-class Receiver:
-    """A centre's system as the reception meets it: answers as it is told to, and keeps what it was asked."""
-
-    def __init__(self, *answers):
-        self.answers = list(answers) or [DELIVERED]
-        self.asked = []
-
-    def deliver(self, notice):
-        self.asked.append(notice)
-        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
-        if isinstance(answer, Exception):
-            raise answer
-        return Delivery(answer, "busy" if answer == UNDELIVERED else "said so")
-
-    @property
-    def refs(self):
-        return [notice.ref for notice in self.asked]
-
-
-class Duty(World):
-    """A world in which Asker's list is: first, second, console; each waits two minutes."""
-
-    def __init__(self, url):
-        super().__init__(url)
-        self.receivers = {"first": Receiver(), "second": Receiver()}
-        self.running = None
-
-    def begin(self):
-        self.asker = self.town("Asker")
-        self.install("Asker", "A-1", "kitchen-7", cid="4711", call_back="+4712345678")
-        listed = [Step("scaip", name, f"sips:{name}.example", 2 * MINUTE) for name in self.receivers]
-        escalation.set_steps(self.centre, "Asker", [*listed, Step("console", "desk", "", 2 * MINUTE)], "Ida")
-        self.start()
-
-    def start(self):
-        self.running = Escalation(self.db, self.channel_of, self.clock)
-
-    def channel_of(self, step):
-        return Console(self.db, self.clock) if step.kind == "console" else self.receivers[step.name]
-
-    def tick(self, after_ms=0):
-        self.later(after_ms)
-        self.running.tick()
-        self.running.settle()
-
-    def restart(self):
-        self.running.close()
-        self.close()
-        self.open()
-        self.start()
-
-    def went_to(self):
-        return [(step["name"], step["delivered_ms"] is not None) for step in self.case()["escalation"]]
 
 
 @pytest.fixture
@@ -349,63 +287,6 @@ def test_TP_REC_003_no_step_begins_for_a_case_that_is_taken_meanwhile(duty, monk
     assert duty.history()[-1] == "taken" and duty.went_to() == []
 
 
-def test_TP_REC_007_an_alarm_that_a_receiver_chokes_on_does_not_keep_the_next_from_being_tried(duty):
-    duty.receivers["first"].answers = [UNDELIVERED, UNDELIVERED, DELIVERED]
-    duty.alarm(0)
-    duty.tick()
-    duty.alarm(1, kinds.HELP)
-    duty.tick()
-    assert [n.event.seq for n in duty.receivers["first"].asked] == [0, 1]
-
-
-def test_TP_BND_062_a_receiver_that_is_silent_holds_up_no_other(duty):
-    silent, held = threading.Event(), Receiver()
-
-    class Silent:
-        def deliver(self, notice):
-            silent.wait(20)
-            return Delivery(UNDELIVERED)
-
-    duty.receivers["first"] = Silent()
-    for n in range(2 * escalation.AT_ONCE):
-        duty.install("Asker", f"A-{n + 2}", f"hall-{n}")
-        duty.alarm(0, gateway=f"hall-{n}")
-    duty.running.tick()
-    duty.town("Bodo")
-    duty.install("Bodo", "B-1", "bath-1")
-    duty.receivers["other"] = held
-    escalation.set_steps(duty.centre, "Bodo", [Step("scaip", "other", "sips:other.example", MINUTE)], "Ida")
-    duty.alarm(0, gateway="bath-1")
-    duty.running.tick()
-    deadline = time.monotonic() + 5
-    while not held.asked and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert held.asked
-    silent.set()
-    duty.running.settle()
-
-
-@pytest.mark.parametrize("url", ["sqlite", "postgresql"])
-def test_TP_REC_009_an_answer_that_no_database_takes_harms_no_other(url, tmp_path, request):
-    made = Duty(sqlite_url(tmp_path) if url == "sqlite" else request.getfixturevalue("postgres").fresh())
-    made.begin()
-    odd = Receiver()
-    odd.deliver = lambda notice: Delivery(DELIVERED, "HTTP/2 says \0\0")
-    made.receivers["first"] = odd
-    made.alarm(0)
-    made.running.tick()
-    with contextlib.suppress(TryggError):
-        made.running.settle()
-    odd.deliver = lambda notice: Delivery(DELIVERED, "OK")
-    for _ in range(5):
-        made.later(10 * SECOND)
-        with contextlib.suppress(TryggError):
-            made.tick()
-    assert made.went_to() == [("first", True)]
-    made.running.close()
-    made.close()
-
-
 def test_TP_REC_008_nobody_watching_means_that_taken_is_never_sent(duty):
     """The whole list answers, machines all of them, for a day: the home never hears that help is informed."""
     duty.alarm(0)
@@ -489,52 +370,3 @@ def test_a_bad_list_is_refused_and_the_old_one_stays(duty, step, sentence):
     with pytest.raises(TryggError, match=sentence):
         escalation.set_steps(duty.centre, "Asker", [step], "Ida")
     assert [row["name"] for row in views.list_steps(duty.asker, "Asker")] == ["first", "second", "desk"]
-
-
-# The web hook, over real TLS.
-
-
-def fresh_server(folder, answers):
-    pki.init(folder)
-    return https_server(folder, answers)
-
-
-def test_TP_REC_006_a_web_hook_is_signed_and_its_answer_is_what_it_says(duty, tmp_path):
-    secret = tmp_path / "hook.key"
-    secret.write_bytes(SECRET + b"\n")
-    statuses = [204, 500, 429, 410, 302]
-    with fresh_server(tmp_path / "pki", list(statuses)) as (url, asked, ca):
-        hook = Webhook(url + "/alarms?a=1", secret, ca, lambda: 1_800_000_000)
-        duty.alarm(0)
-        duty.tick()
-        notice = duty.receivers["first"].asked[0]
-        outcomes = [hook.deliver(notice).outcome for _ in statuses]
-        assert outcomes == [DELIVERED, UNDELIVERED, UNDELIVERED, REFUSED, UNDELIVERED]
-        assert len(asked) == len(statuses)  # no redirect is followed
-        method, path, headers, body = asked[0]
-        assert (method, path, headers["Idempotency-Key"]) == ("POST", "/alarms?a=1", notice.ref)
-        wanted = hmac.new(SECRET, b"1800000000." + body, hashlib.sha256).hexdigest()
-        assert headers["Tryggport-Signature"] == f"t=1800000000,v1={wanted}"
-        told = json.loads(body)
-        assert (told["home"], told["kind"], told["seq"], told["ref"]) == ("A-1", "fall", 0, notice.ref)
-        assert Webhook(url, secret).deliver(notice).outcome == UNDELIVERED  # a certificate nobody vouches for
-        assert len(asked) == len(statuses)
-    assert hook.deliver(notice).outcome == UNDELIVERED  # nobody there
-    for wrong, sentence in (("http://x.example/", "is not an https"), ("nonsense", "is not an https")):
-        with pytest.raises(TryggError, match=sentence):
-            Webhook(wrong, secret)
-    with pytest.raises(TryggError, match="cannot be read"):
-        Webhook("https://x.example/", tmp_path / "none")
-
-
-def test_TP_REC_009_the_dead_man_url_is_called_over_tls(tmp_path):
-    with fresh_server(tmp_path / "pki", [200, 503]) as (url, asked, ca):
-        pulse = canary.dead_man(url + "/alive", ca)
-        pulse()
-        assert [(method, path) for method, path, _, _ in asked] == [("GET", "/alive")]
-        with pytest.raises(TryggError, match="HTTP 503"):
-            pulse()
-    with pytest.raises(TryggError, match="does not answer"):
-        pulse()
-    with pytest.raises(TryggError, match="is not an https"):
-        canary.dead_man("http://x.example/")
