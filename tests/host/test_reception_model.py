@@ -134,6 +134,7 @@ def test_a_person_can_do_all_of_it_on_the_command_line(world, tmp_path):
     assert "fall: avsluttet av Kari" in norsk and "bolig: A-1" in norsk and "Ola: avsluttet: fall" in norsk
     world.say()
     assert "vei 0  tilkoblet" in tryggport("reception", "status", "--lang", "nb")
+    assert "fall utløst" in tryggport("events", "list", "--lang", "nb")
     done = CliRunner().invoke(app, ["cases", "list", "--municipality", "Oslo", "--db", world.url])
     assert isinstance(done.exception, TryggError) and done.exception.message == "There is no municipality Oslo."
 

@@ -13,6 +13,7 @@ from tryggport.falls import activities, evaluate, sensors
 from tryggport.texts import Words, languages, spoken, translator
 
 FIELD = re.compile(r"\{(\w+[!:\w]*)\}")
+SHOWS = ("cli/reception.py", "cli/cases.py", "cli/events.py")
 PLAIN = {name for name in sensors.SENSORS if re.fullmatch(r"[\d.±]+ (Hz|g)", name)}
 
 
@@ -21,7 +22,7 @@ def modules() -> Iterator[tuple[str, ast.AST]]:
     folder = paths.folder("host_tools") / "tryggport"
     for path in folder.rglob("*.py"):
         where = path.relative_to(folder).as_posix()
-        shows = where.startswith(("reception/", "scaip/")) or where in ("cli/reception.py", "cli/cases.py")
+        shows = where.startswith(("reception/", "scaip/", "wire/kinds")) or where in SHOWS
         yield "reception" if shows else "tryggport", ast.parse(path.read_text(encoding="utf-8"))
 
 
