@@ -23,6 +23,7 @@ _SENSOR_MS = const(100)
 _STILL = const(50)  # reads without movement: 5 s or a little more
 _UNCALLED_MS = const(600)  # less than the FIFO holds; INT1 has called by then, where its wire is whole
 _TICK_MS = const(10)
+_RESERVE = const(4096)  # bytes of heap: what a fall takes until it is in flash
 _DEPTH = const(20)  # calls: as deep as the imports of the start
 
 
@@ -56,6 +57,7 @@ class App:
         self.untold = False  # the status is to be published
         self.home = Home(store)
         self.recorder = Recorder(config.gateway, journal, clock)
+        self.reserve = bytearray(_RESERVE)  # let go when the heap has no room for what happens now
         self.fall_seq = None
         self.connects = 0
         self.kid = cose.kid(p256.public_key(config.sign_key))
@@ -76,7 +78,12 @@ class App:
     def record(self, kind, state=kinds.STATE_RAISED, first=False, **what):
         """Journals an event, hands it to the uplink, which sends it ahead of a backlog if it is an alarm or to be `first`, and
         shows it in the home. Returns its seq."""
-        seq, payload, alarm = self.recorder.record(kind, state, **what)
+        try:
+            seq, payload, alarm = self.recorder.record(kind, state, **what)
+        except MemoryError:  # who signs will be done with it in a moment, and nobody presses twice for us
+            self.reserve = None
+            gc.collect()
+            seq, payload, alarm = self.recorder.record(kind, state, **what)
         log("journal: %s %d seq=%d" % (kinds.KINDS[kind][0], state, seq))
         if alarm and state == kinds.STATE_RAISED:
             self.paths.switch_ms = SWITCH_MS  # the patience of older ones does not count
@@ -281,7 +288,7 @@ class App:
 
     def fall_verdict(self, verdict):
         step("edge")
-        data = {kinds.DATA_EVIDENCE: list(verdict.evidence)}
+        data = {kinds.DATA_EVIDENCE: verdict.evidence}
         if verdict.kind == "fallen":
             data[kinds.DATA_GRACE_MS] = self.config.grace_ms
             self.fall_seq = self.record(kinds.FALL, sensor="fall", location=self.config.location, data=data)
@@ -305,6 +312,11 @@ class App:
         while True:
             alive()
             await asyncio.sleep_ms(1000)
+            if self.reserve is None:
+                try:
+                    self.reserve = bytearray(_RESERVE)
+                except MemoryError:
+                    pass
             self.show()
             self.look_at_mains()
             self.tell_drops()

@@ -89,11 +89,11 @@ def _put_map(out, obj, depth):
     for key, value in obj.items():
         pair = bytearray()
         _put_key(pair, key)
-        size = len(pair)
         put(pair, value, depth)
-        pairs.append((bytes(pair[:size]), pair))
+        pairs.append(bytes(pair))
     out.extend(head(_MAP, len(pairs)))
-    for _, pair in sorted(pairs, key=lambda item: item[0]):
+    pairs.sort()  # by their keys: no key's encoding begins with another's
+    for pair in pairs:
         out.extend(pair)
 
 

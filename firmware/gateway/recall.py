@@ -16,11 +16,16 @@ def recall(home, store, journal, now_ms):
     """Tells `home` of the alarms that `store` knows the outcome of, then of those that `journal` has none for."""
     known = set()
     kept = store.get("home") or b""
+    if kept and journal.boot == 1:  # of a journal that is gone: its numbers are given anew
+        kept = b""
+        try:
+            store.put("home", kept)
+        except OSError:
+            pass  # worn flash: the next outcome is not kept either
     for at in range(0, len(kept) - _RECORD + 1, _RECORD):
         seq, state, kind = unpack_from("<IBB", kept, at)
-        if seq < journal.next_seq:  # else it is of a journal that is gone
-            known.add(seq)
-            home.raised(seq, kind, now_ms if state < OUTCOME_CLOSED else now_ms - CLOSED_SHOWN_MS, state)
+        known.add(seq)
+        home.raised(seq, kind, now_ms if state < OUTCOME_CLOSED else now_ms - CLOSED_SHOWN_MS, state)
     for _, alarm, payload in journal.pending(_MAX_PENDING):
         if not alarm:
             break

@@ -102,7 +102,10 @@ class Uplink:
         self._wake.set()
 
     def moved(self):
-        """The next connection is with another broker: all that is not settled is to be published there."""
+        """The next connection is with another broker: all that is not settled is to be published there, once more."""
+        for seq in self._in_flight:
+            if len(self._tries) < _MAX_IN_FLIGHT:
+                self._tries.setdefault(seq, 1)
         self._in_flight.clear()
         self.alarm_ms = self.awaited = None
 
@@ -133,8 +136,11 @@ class Uplink:
         while True:
             alive()
             try:
-                if self._client.connected and await self._send_next():
-                    continue
+                if self._client.connected:
+                    if await self._send_next():
+                        continue
+                else:
+                    self._expire()  # now: of what is older than six days ticks say nothing
             except MemoryError:
                 self._starved()
                 await asyncio.sleep_ms(_STARVED_MS)
@@ -193,7 +199,7 @@ class Uplink:
         batch = []
         now = time.ticks_ms()
         size = 0
-        batch_alarm = old = suspect = fewest = None
+        batch_alarm = epoch = suspect = fewest = None
         # What waits for longer than an answer takes up no room of others.
         room = _MAX_IN_FLIGHT - sum(time.ticks_diff(at, now) <= AGAIN_MS for at in self._in_flight.values())
         if room <= 0:
@@ -205,10 +211,11 @@ class Uplink:
                     suspect, fewest = (alarm, [(seq, payload)]), tries
                 continue
             size += len(payload)
+            of = seq >= self._journal.epoch_first or cbor.decode(payload)[2]
             # One envelope: one topic, one epoch (TP-WIR-009), and no more than fits.
             if batch and (
                 alarm != batch_alarm
-                or (seq < self._journal.epoch_first) != old
+                or of != epoch
                 or size + 1 + (len(batch) > 22) > self._room  # the array's head has a second byte from 24 events on
             ):
                 break
@@ -217,10 +224,10 @@ class Uplink:
                     return None, []  # better a full envelope, a little later
                 break
             batch_alarm = alarm
-            old = seq < self._journal.epoch_first
+            epoch = of
             batch.append((seq, payload))
         # One suspect at a time: should it break the connection, it takes no other down with it.
-        free = time.ticks_diff(now, self._suspect_at) >= AGAIN_MS
+        free = not 0 <= time.ticks_diff(now, self._suspect_at) < AGAIN_MS
         if suspect and free and (not batch or suspect[0] > batch_alarm):
             return suspect
         return batch_alarm, batch
@@ -286,6 +293,7 @@ class Uplink:
         """What has had no answer in time is pending again, and the try was in vain."""
         now = time.ticks_ms()
         tries = self._tries
+        self._held()
         for seq in [s for s, deadline in self._in_flight.items() if time.ticks_diff(now, deadline) >= 0]:
             del self._in_flight[seq]
             count = tries.get(seq, 0) + 1
@@ -388,7 +396,7 @@ class Uplink:
         """The receiver is there. After a silence the pauses of the suspects end; the next one may go at once in any case."""
         now = time.ticks_ms()
         self._suspect_at = time.ticks_add(now, -AGAIN_MS)
-        if time.ticks_diff(now, self._answered_at) > _TRIES * AGAIN_MS:
+        if not 0 <= time.ticks_diff(now, self._answered_at) <= _TRIES * AGAIN_MS:
             for seq, tries in self._tries.items():
                 if tries >= _TRIES:
                     self._tries[seq] = _TRIES

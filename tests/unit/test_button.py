@@ -1,6 +1,8 @@
 """One press is one press, however the contact bounces and however late somebody asks."""
 
+from gateway.drivers import button as button_module
 from gateway.drivers.button import Button
+from ticks import Ticks
 
 
 class Contact:
@@ -72,3 +74,45 @@ def test_a_press_that_was_over_before_somebody_asked_counts():
 def test_a_button_that_is_held_at_power_on_counts():
     assert presses([(60, 1)], level=0) == [30]
     assert presses([(20, 1)], level=0) == []
+
+
+def test_a_press_of_which_both_edges_are_heard_too_late_counts_once():
+    """The contact closes and opens while flash is erased: the interrupts run when the contact is open again."""
+    for blind_ms, told in ((400, 1), (20, 0)):  # in 20 ms there is no press
+        contact = Contact()
+        button = Button(contact, contact.ticks)
+        contact.now += 100
+        assert not button.pressed()
+        contact.now += blind_ms
+        contact.handler(contact)
+        contact.handler(contact)
+        assert sum(button.pressed() for _ in range(20)) == told
+    contact = Contact()
+    Button(contact, contact.ticks)
+    contact.now += 400
+    contact.handler(contact)  # while the program starts, before anybody has asked, a pin may settle
+    assert not Button(contact, contact.ticks).pressed()
+
+
+def test_a_press_counts_however_long_ago_the_last_one_was():
+    """Ticks of a board come round after 12.4 days: of two that lie more than half of that apart, they say which is which no more."""
+    for days in (1, 6, 7, 9, 12, 13, 18, 19, 24, 25, 31):
+        ticks = button_module.time = Ticks()
+        contact = Contact()
+        button = Button(contact, ticks.ticks_ms)
+        told = []
+        for _ in range(3):
+            ticks.now_ms += 300
+            contact.level = 0
+            contact.handler(contact)
+            asked = []
+            for _ in range(30):
+                ticks.now_ms += 10
+                asked.append(button.pressed())
+            contact.level = 1
+            contact.handler(contact)
+            told.append(sum(asked))
+            for _ in range(days * 24):
+                ticks.now_ms += 3600_000
+                assert not button.pressed()
+        assert told == [1, 1, 1], (days, told)

@@ -7,6 +7,7 @@ from gateway import kinds, resend
 from gateway import uplink as gateway_uplink
 from gateway.bounds import AGAIN_MS, ALARM_PAUSE_MS, EVENT_PAUSE_MS
 from test_uplink import Gateway
+from ticks import Ticks
 
 HEAPSIZE = "64M"
 
@@ -17,18 +18,18 @@ class Clocked:
     def __init__(self):
         self.gateway = Gateway()
         self.uplink = self.gateway.uplink
-        self.now_ms = 0
         self.published = []
         self.uplink._suspect_at = self.uplink._answered_at = 0
         self.uplink.publish_signed = self.take
-        gateway_uplink.time = self
+        self._ticks = gateway_uplink.time = Ticks()
 
-    # The two functions of `time` that the uplink uses.
-    ticks_add = time.ticks_add
-    ticks_diff = time.ticks_diff
+    @property
+    def now_ms(self):
+        return self._ticks.now_ms
 
-    def ticks_ms(self):
-        return self.now_ms
+    @now_ms.setter
+    def now_ms(self, now_ms):
+        self._ticks.now_ms = now_ms
 
     async def take(self, name, payload, retain, seq, done, urgent):
         self.sent_now = name, done
@@ -181,3 +182,28 @@ def test_TP_WIR_036_retry_later_holds_what_it_names_and_never_a_fresh_alarm():
     clocked.uplink.fresh(fresh, gateway.journal.read(fresh), True)
     assert asyncio.run(clocked.uplink._send_next()) is True
     assert gateway.pending() == [named, other, fresh] + events, "and it settles nothing"
+
+
+def test_TP_WIR_050_an_alarm_goes_at_once_after_an_outage_of_any_length():
+    """Published without a receipt, as one under way or as a suspect; then there is no network for days."""
+    for unanswered_ms in (5000, 200_000):
+        for days in (1, 6, 7, 10, 12, 13, 19):
+            clocked = Clocked()
+            alarm = clocked.gateway.alarm()
+            clocked.run(unanswered_ms, answers=lambda seqs: False)
+            for _ in range(24 * days):
+                clocked.now_ms += 3600_000
+                asyncio.run(offline(clocked.uplink))
+            since = clocked.now_ms
+            clocked.published.clear()
+            clocked.run(5000)
+            assert clocked.times(alarm) == [since], (unanswered_ms, days)
+
+
+async def offline(uplink):
+    """The uplink's loop, once, without a connection."""
+    task = asyncio.create_task(uplink.run(lambda: None))
+    uplink.tick()
+    for _ in range(5):
+        await asyncio.sleep(0)
+    task.cancel()

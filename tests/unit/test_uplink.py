@@ -185,6 +185,48 @@ def test_TP_WIR_022_TP_BND_045_the_receipt_of_what_was_published_twice_may_be_as
         assert (abs(moved_ms) < 500) is is_left_alone, (runs_ahead_ms, moved_ms)
 
 
+def test_TP_WIR_022_a_receipt_that_waited_while_another_path_was_tried_sets_no_clock():
+    gateway = Gateway()
+    gateway.clock.set(NOW_MS + 30 * 60_000)
+    seq = gateway.alarm()
+    for _ in range(3):  # path 0, where the receipt is left waiting; path 1, where nobody answers; path 0 again
+        asyncio.run(gateway.uplink._send([(seq, gateway.journal.read(seq))], True))
+        way = gateway.uplink._in_flight[seq]
+        gateway.uplink.moved()
+    gateway.uplink._in_flight[seq] = way
+    gateway.receipt([[seq, seq, gateway.digest(seq, seq)]])
+    assert abs(gateway.clock.utc_ms() - NOW_MS - 30 * 60_000) < 500
+
+
+class Worn:
+    """NVS that is worn out: no power-on finds its witness, so each begins an epoch."""
+
+    def get(self):
+        return None
+
+    def put(self, epoch, high_water):
+        raise OSError(5)
+
+
+def test_TP_WIR_009_each_of_several_old_epochs_goes_in_envelopes_of_its_own():
+    gateway = Gateway()
+    nor = Nor(16 * 4096)
+    for _ in range(4):
+        gateway.journal = gateway.uplink._journal = Journal(BlockDevice(nor), Worn())
+        gateway.recorder = Recorder(GATEWAY, gateway.journal, gateway.clock)
+        gateway.alarm()
+        gateway.alarm()
+    epochs = []
+    while True:
+        _, batch = gateway.uplink._backlog()
+        if not batch:
+            break
+        (epoch,) = {cbor.decode(payload)[2] for _, payload in batch}
+        epochs.append((epoch, len(batch)))
+        gateway.journal.settle(batch[0][0], batch[-1][0])
+    assert [count for _, count in epochs] == [2, 2, 2, 2] and len(set(epochs)) == 4
+
+
 def test_TP_BND_044_sixteen_receipts_wait_to_be_verified_and_what_one_more_was_for_stays_pending():
     gateway = Gateway()
     seqs = [gateway.alarm() for _ in range(17)]
