@@ -61,7 +61,7 @@ class Words:
                 return self.messages[template].format(
                     **{name: self.told(part) for name, part in found.groupdict().items()}
                 )
-        if text[0].isupper() and (phrase := self._told(text[0].lower() + text[1:])):  # it begins a sentence
+        if "A" <= text[0] <= "Z" and (phrase := self._told(text[0].lower() + text[1:])):  # it begins a sentence
             return phrase[0].upper() + phrase[1:]
         parts = _BETWEEN_SENTENCES.split(text)
         known = [self._told(part) for part in parts] if len(parts) > 1 else [None]
@@ -72,6 +72,11 @@ class Words:
         """The templates, those that say most first."""
         found = sorted((text for text in self.messages if _FIELD.search(text)), key=_said, reverse=True)
         return [(text, _pattern(text)) for text in found]
+
+
+def plain(text: str) -> str:
+    """A text from outside, as it can be stored and printed: without what moves a cursor, ends a line or turns the direction of writing."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
 
 
 def languages() -> list[str]:

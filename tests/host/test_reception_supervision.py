@@ -177,6 +177,12 @@ def test_TP_REC_011_an_epoch_of_which_nothing_came_and_a_lie_about_next_seq_are_
         ),
         ({kinds.DATA_FAULT: kinds.SENSOR_FAULT_SILENT}, "belt", "sensor", "The sensor belt of the gateway kitchen-7"),
         ({kinds.DATA_FAULT: kinds.FAULT_ACCELEROMETER}, None, "sensor", "The fall sensor of the gateway kitchen-7"),
+        (  # a name that would write over other lines on a terminal, in a letter that has no small one
+            {kinds.DATA_FAULT: kinds.SENSOR_FAULT_SILENT},
+            "𝐀\x1b[1A\u202e",
+            "sensor",
+            "The sensor 𝐀?[1A? of the gateway kitchen-7",
+        ),
     ],
 )
 def test_TP_REC_012_a_low_battery_and_a_missing_sensor_stand_until_cleared_or_a_new_boot(

@@ -10,7 +10,7 @@ import pytest
 from tryggport import paths
 from tryggport.errors import TryggError
 from tryggport.falls import activities, evaluate, sensors
-from tryggport.texts import Words, languages, spoken, translator
+from tryggport.texts import Words, languages, plain, spoken, translator
 
 FIELD = re.compile(r"\{(\w+[!:\w]*)\}")
 SHOWS = ("cli/reception.py", "cli/cases.py", "cli/events.py")
@@ -104,6 +104,17 @@ def test_what_was_made_from_templates_is_told_in_another_language(text: str, wan
     assert NB.told(text) == (text if wanted is None else wanted)
     assert NB.knows(text) is (wanted is not None)
     assert Words("en").told(text) == text
+
+
+@pytest.mark.parametrize("name", ["𝐀", "ℂ", "Å", "É. 𝐀", "{place}", "{0}", "%s"])
+def test_whatever_somebody_calls_something_is_told_as_it_is(name: str) -> None:
+    assert NB.told(f"{name} is silent. Call it.") == f"{name} er taus. Ring den." or ". " in name
+    assert NB.told(name) == name
+
+
+def test_a_text_from_outside_moves_no_cursor() -> None:
+    assert plain("Å-1 søvn 𝐀") == "Å-1 søvn 𝐀"
+    assert plain("a\x00\x1b[2K\r\n\x9b\u202e\u2028b") == "a??[2K?????b"
 
 
 def test_a_long_name_that_looks_like_templates_takes_no_long_time() -> None:

@@ -20,6 +20,7 @@ from tryggport.reception import orders, store, turns
 from tryggport.reception.database import Database
 from tryggport.reception.schema import unreadable
 from tryggport.reception.store import Arrival, Settled
+from tryggport.texts import plain
 from tryggport.wire.event import Unreadable
 from tryggport.wire.order import Result
 from tryggport.wire.status import Status
@@ -90,7 +91,7 @@ def _alone(database: Database, arrival: Arrival, at_ms: int, say: Callable[[str]
     except Exception as e:
         if not concerns_content(e):
             raise
-        why = f"{NOT_STORED}{e!r}".replace("\0", "?")[:500]
+        why = plain(f"{NOT_STORED}{e!r}")[:500]
     say(f"an event of {arrival.gateway} could not be stored and is set aside: {why}")
     kept = Arrival(arrival.gateway, store.is_alarm(arrival), Unreadable(arrival.item.encoded, why))
     try:

@@ -10,6 +10,7 @@ from tryggport.reception import cases as case_book
 from tryggport.reception import ledger
 from tryggport.reception.channels import DELIVERED, REFUSED, Delivery, Notice
 from tryggport.reception.schema import NEW, cases, deliveries, escalations, events, installations, municipalities
+from tryggport.texts import plain
 from tryggport.wire import kinds
 from tryggport.wire.event import Event
 from tryggport.wire.fields import PayloadError
@@ -49,7 +50,7 @@ def note(tx: Connection, delivery_id: int, done: Delivery, now_ms: int, retry_ms
     """What came of an attempt; of one that another worker has ended already, nothing."""
     this = (deliveries.c.id == delivery_id) & (deliveries.c.state == WAITING)
     ended = done.outcome in (DELIVERED, REFUSED)
-    detail = done.detail[:200].replace("\0", "?")  # PostgreSQL takes none in a text
+    detail = plain(done.detail[:200])
     values: dict[str, Any] = {"attempts": deliveries.c.attempts + 1, "detail": detail}
     values |= {"state": done.outcome, "ended_ms": now_ms} if ended else {"next_try_ms": now_ms + retry_ms}
     if not tx.execute(update(deliveries).where(this).values(values)).rowcount or not ended:

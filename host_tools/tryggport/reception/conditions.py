@@ -13,6 +13,7 @@ from sqlalchemy import Connection, bindparam, column, delete, exists, select, va
 from sqlalchemy.dialects import postgresql, sqlite
 
 from tryggport.reception.schema import conditions, events
+from tryggport.texts import plain
 from tryggport.wire import kinds
 from tryggport.wire.event import Event
 
@@ -129,7 +130,7 @@ def _fault(event: Event) -> int:
 
 
 def _sensor(event: Event) -> str:
-    return (event.sensor or "").replace("\0", "?")
+    return plain(event.sensor or "")
 
 
 def _column(value: int) -> int:

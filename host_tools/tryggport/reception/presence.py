@@ -11,6 +11,7 @@ from sqlalchemy import Connection, bindparam, insert, select, update
 from tryggport.reception import sessions
 from tryggport.reception.cases import tell_again
 from tryggport.reception.schema import statuses
+from tryggport.texts import plain
 from tryggport.wire.status import Status
 
 COLUMN_MAX = 2**63 - 1
@@ -80,7 +81,7 @@ def _write(tx: Connection, rows: Sequence[dict[str, Any]]) -> None:
 def _row(status: Status) -> dict[str, Any]:
     """The columns. Integers of the wire have 64 bits without sign, those of databases one less; PostgreSQL takes no NUL."""
     row = {field.name: getattr(status, field.name) for field in fields(status)}
-    row["firmware"] = status.firmware.replace("\0", "?")
+    row["firmware"] = plain(status.firmware)
     return {name: min(value, COLUMN_MAX) if type(value) is int else value for name, value in row.items()}
 
 
