@@ -1,0 +1,66 @@
+"""Alarms that join a case which somebody has: none is taken for seen before a receiver or a person has it (TP-REC-006, TP-REC-008)."""
+
+import pytest
+from reception_databases import each_database_url, postgres  # noqa: F401
+from reception_duty import Duty
+from reception_world import HOUR, MINUTE
+from tryggport.errors import TryggError
+from tryggport.reception import cases
+from tryggport.wire import kinds
+
+
+@pytest.fixture
+def duty(each_database_url):  # noqa: F811
+    made = Duty(each_database_url)
+    made.begin()
+    yield made
+    made.running.close()
+    made.close()
+
+
+@pytest.mark.parametrize("who", ["Kari", "Ola"])
+def test_TP_REC_008_a_case_with_an_alarm_that_nobody_has_seen_is_not_closed(duty, who):
+    duty.alarm(0)
+    cases.take(duty.asker, 1, "Kari", duty.now_ms)
+    cases.on_the_way(duty.asker, 1, "Kari", duty.now_ms)
+    duty.later(HOUR)
+    duty.alarm(1, kinds.HELP)
+    with pytest.raises(TryggError, match="has come since somebody took case 1") as e:
+        cases.close(duty.asker, 1, "Kari", "false alarm", at_ms=duty.now_ms + 1)
+    assert "tryggport cases take 1 --by NAME" in e.value.hint
+    assert duty.told() == [("kitchen-7", kinds.OUTCOME_TAKEN, [0])]
+    cases.take(duty.asker, 1, who, duty.now_ms + 2)
+    assert (duty.case()["status"], duty.case()["taken_by"]) == ("on the way", who)
+    assert duty.told() == [("kitchen-7", kinds.OUTCOME_TAKEN, [0, 1])]
+    line = duty.case()["history"][-1]
+    assert (line["who"], line["what"], line["before"], line["after"]) == (who, "has seen what came since", "Kari", who)
+    with pytest.raises(TryggError, match="is taken already, by"):
+        cases.take(duty.asker, 1, "Nina", duty.now_ms + 3)
+    cases.close(duty.asker, 1, "Kari", "false alarm", at_ms=duty.now_ms + 3)
+    assert duty.told() == [("kitchen-7", kinds.OUTCOME_CLOSED, [0, 1])]
+
+
+def test_TP_REC_008_a_receiver_that_has_the_alarm_is_enough_to_close_and_test_alarms_need_none(duty):
+    duty.alarm(0)
+    duty.alarm(0, gateway="loft-0003", test=True)
+    for case_id in (1, 2):
+        cases.take(duty.centre, case_id, "Kari", duty.now_ms)
+    duty.later(HOUR)
+    duty.alarm(1, kinds.HELP)
+    duty.alarm(1, kinds.HELP, "loft-0003", test=True)
+    cases.close(duty.centre, 2, "Kari", "test", at_ms=duty.now_ms)
+    duty.tick()
+    duty.tick()
+    cases.close(duty.centre, 1, "Kari", "fall", at_ms=duty.now_ms)
+    assert {case["status"] for case in duty.cases()} == {"closed"}
+
+
+def test_TP_REC_008_who_takes_a_case_has_seen_what_is_in_it_though_his_clock_is_behind(duty):
+    duty.alarm(0)
+    cases.take(duty.asker, 1, "Kari", duty.now_ms - HOUR)
+    duty.later(MINUTE)
+    duty.alarm(1, kinds.HELP)
+    with pytest.raises(TryggError, match="has come since"):
+        cases.close(duty.asker, 1, "Kari", "fall", at_ms=duty.now_ms - HOUR)
+    cases.take(duty.asker, 1, "Kari", duty.now_ms - HOUR)
+    cases.close(duty.asker, 1, "Kari", "fall", at_ms=duty.now_ms - HOUR)
