@@ -3,9 +3,10 @@
 import pytest
 from reception_databases import each_database_url, postgres  # noqa: F401
 from reception_duty import Duty
-from reception_world import HOUR, MINUTE
+from reception_world import HOUR, MINUTE, SECOND
 from tryggport.errors import TryggError
-from tryggport.reception import cases
+from tryggport.reception import cases, store
+from tryggport.reception.channels import DELIVERED, UNDELIVERED
 from tryggport.wire import kinds
 
 
@@ -64,3 +65,45 @@ def test_TP_REC_008_who_takes_a_case_has_seen_what_is_in_it_though_his_clock_is_
         cases.close(duty.asker, 1, "Kari", "fall", at_ms=duty.now_ms - HOUR)
     cases.take(duty.asker, 1, "Kari", duty.now_ms - HOUR)
     cases.close(duty.asker, 1, "Kari", "fall", at_ms=duty.now_ms - HOUR)
+
+
+@pytest.mark.parametrize("ahead_ms", [5, HOUR])
+def test_TP_REC_008_an_alarm_that_waits_while_the_case_is_taken_has_not_been_seen(duty, ahead_ms):
+    """It was received, by this machine's clock, before the case was taken by another's; it joined it later."""
+    duty.receivers["first"].answers = duty.receivers["second"].answers = [UNDELIVERED]
+    duty.alarm(0)
+    duty.tick()
+    duty.later(SECOND)
+    cases.take(duty.asker, 1, "Kari", duty.now_ms + ahead_ms)
+    duty.told()
+    duty.alarm(1, kinds.HELP)
+    duty.say(connect=2)
+    assert duty.told() == [("kitchen-7", kinds.OUTCOME_TAKEN, [0])]
+    with pytest.raises(TryggError, match="has come since"):
+        cases.close(duty.asker, 1, "Kari", "fall", at_ms=duty.now_ms + ahead_ms)
+    duty.receivers["first"].answers = [DELIVERED]
+    for _ in range(2):
+        duty.tick(10 * SECOND)
+        duty.tick()
+    assert [n.event.seq for n in duty.receivers["first"].asked[1:]] == [0, 1]
+    assert duty.told()[-1] == ("kitchen-7", kinds.OUTCOME_TAKEN, [0, 1])
+
+
+def test_TP_REC_008_an_alarm_that_commits_behind_the_one_who_takes_its_case_has_not_been_seen(duty):
+    """The service reads its clock, then waits for the database."""
+    duty.alarm(0)
+    duty.later(SECOND)
+    waited = []
+
+    def meanwhile(name, _detail):
+        if name == "commit.begun" and not waited:
+            waited.append(name)
+            if duty.db.is_postgresql:  # SQLite lets nobody write in between
+                cases.take(duty.asker, 1, "Kari", duty.now_ms + MINUTE)
+
+    if not duty.db.is_postgresql:
+        cases.take(duty.asker, 1, "Kari", duty.now_ms + MINUTE)
+    alarm = duty.event(1, kinds.HELP)
+    store.commit(duty.db, [store.Arrival(alarm.gateway, True, alarm)], [], duty.now_ms, meanwhile)
+    with pytest.raises(TryggError, match="has come since"):
+        cases.close(duty.asker, 1, "Kari", "fall", at_ms=duty.now_ms + MINUTE)

@@ -60,6 +60,13 @@ def unheard(tx: Connection) -> dict[int, int]:
     return {case_id: since_ms for case_id, since_ms in tx.execute(query.where(late).group_by(events.c.case_id))}
 
 
+def joined(tx: Connection, case_id: int, at_ms: int) -> None:
+    """An alarm received at `at_ms` joins a case that somebody has, whose row is locked: that person has not seen it, though by the
+    clock of this machine, or by how long the alarm has waited since, it was received before the case was taken."""
+    late = (cases.c.id == case_id) & (cases.c.taken_ms >= at_ms)
+    tx.execute(update(cases).where(late).values(taken_ms=at_ms - 1))
+
+
 def take(scope: Scope, case_id: int, by: str, at_ms: int | None = None) -> None:
     """`by` has the case from now on, and the home will be told (TP-WIR-016). Where an alarm has come since somebody took it that no
     receiver has confirmed, whoever takes it once more has seen that one. Raises TryggError."""
@@ -145,7 +152,7 @@ def _change(scope: Scope, case_id: int, before: tuple[str, ...], values: dict[st
     with scope.database.write() as tx:
         of_case = (cases.c.id == case_id) & scope.of(cases)
         row = tx.execute(_locked(cases.c.status, cases.c.test).where(of_case)).first()
-        was = row and row.status
+        was = row.status if row else None
         if status == CLOSED and row and not row.test and case_id in unheard(tx):  # test alarms go to nobody
             raise TryggError(
                 f"An alarm has come since somebody took case {case_id}, and nobody has confirmed it.",

@@ -27,7 +27,8 @@ metadata = MetaData()
 
 # A case belongs to one home: `home_key` names the home of an installation, or the gateway while it has none, or an outage.
 # `gateway` opened it ("" for an outage, which says in `about` what it is). Held back from presentation while `present_ms`
-# lies ahead. `unanswered_ms`: the escalation list came to its end and nobody had taken it.
+# lies ahead. `taken_ms`: what was received by then has been seen by whoever has it; both are kept in step under the row's lock,
+# for the clocks of two machines differ (the audit says when it was taken). `unanswered_ms`: the escalation list came to its end and nobody had taken it.
 cases = Table(
     "cases",
     metadata,
