@@ -5,9 +5,10 @@ from reception_databases import each_database_url, postgres  # noqa: F401
 from reception_duty import Duty
 from reception_world import HOUR, MINUTE, SECOND
 from tryggport.errors import TryggError
-from tryggport.reception import cases, store
+from tryggport.reception import cases, store, supervision, views
 from tryggport.reception.channels import DELIVERED, UNDELIVERED
 from tryggport.wire import kinds
+from tryggport.wire.event import Unreadable
 
 
 @pytest.fixture
@@ -107,3 +108,69 @@ def test_TP_REC_008_an_alarm_that_commits_behind_the_one_who_takes_its_case_has_
     store.commit(duty.db, [store.Arrival(alarm.gateway, True, alarm)], [], duty.now_ms, meanwhile)
     with pytest.raises(TryggError, match="has come since"):
         cases.close(duty.asker, 1, "Kari", "fall", at_ms=duty.now_ms + MINUTE)
+
+
+def unreadable(duty):
+    item = Unreadable(b"\x81\x01", "not a map")
+    store.commit(duty.db, [store.Arrival("kitchen-7", True, item)], [], duty.now_ms)
+
+
+def conflict(duty):
+    assert duty.alarm(0, kinds.HELP)[0].outcome == kinds.OUTCOME_CONFLICT
+
+
+@pytest.mark.parametrize("raw", [unreadable, conflict])
+def test_TP_REC_006_what_is_no_event_and_joins_a_case_goes_to_who_has_it_once(duty, raw):
+    duty.alarm(0)
+    duty.tick()
+    duty.later(SECOND)
+    raw(duty)
+    duty.tick()
+    duty.restart()
+    raw(duty)  # the gateway sends it again
+    duty.tick()
+    (_, notice) = duty.receivers["first"].asked
+    assert (notice.event, notice.kind, notice.received_ms) == (None, "unreadable", duty.now_ms)
+    assert len({*duty.receivers["first"].refs}) == 2
+    duty.tick(2 * MINUTE)
+    duty.tick()
+    assert duty.receivers["second"].refs == duty.receivers["first"].refs
+
+
+@pytest.mark.parametrize("raw", [unreadable, conflict])
+def test_TP_REC_006_what_is_no_event_and_joins_a_taken_case_goes_down_the_list_until_one_has_it(duty, raw):
+    duty.alarm(0)
+    duty.tick()
+    cases.take(duty.asker, 1, "Kari", duty.now_ms)
+    duty.receivers["first"].answers = [UNDELIVERED]
+    duty.later(HOUR)
+    raw(duty)
+    duty.tick()
+    with pytest.raises(TryggError, match="has come since"):
+        cases.close(duty.asker, 1, "Kari", "fall", at_ms=duty.now_ms)
+    duty.tick(MINUTE - SECOND)
+    assert duty.receivers["second"].asked == []
+    duty.tick(SECOND)
+    duty.tick()
+    assert [n.event and n.event.seq for n in duty.receivers["second"].asked] == [0, None]
+    duty.tick(2 * MINUTE)
+    assert [name for name, _ in duty.went_to()] == ["first", "second"]
+    cases.close(duty.asker, 1, "Kari", "fall", at_ms=duty.now_ms)
+
+
+@pytest.mark.parametrize("raw", [unreadable, conflict])
+def test_TP_REC_008_what_is_no_event_stands_on_the_work_list_until_somebody_has_seen_it(duty, raw):
+    def lines():
+        supervision.Supervisor(duty.db, duty.clock).tick()
+        return [row["sentence"] for row in views.work_list(duty.asker) if row["kind"] == "unanswered"]
+
+    duty.alarm(0)
+    cases.take(duty.asker, 1, "Kari", duty.now_ms)
+    duty.later(SECOND)
+    raw(duty)
+    duty.later(MINUTE)
+    (line,) = lines()
+    assert "since Kari took case 1" in line
+    cases.take(duty.asker, 1, "Ola", duty.now_ms)
+    assert lines() == []
+    cases.close(duty.asker, 1, "Ola", "fall", at_ms=duty.now_ms)

@@ -8,10 +8,11 @@ held back (grace.py). Only a named person takes and closes; each change leaves a
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from sqlalchemy import Connection, Select, exists, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, exists, func, insert, select, update
 
 from tryggport.errors import TryggError
 from tryggport.reception import ledger
@@ -57,7 +58,39 @@ def unheard(tx: Connection) -> dict[int, int]:
         return {}
     late = events.c.case_id.in_(answered) & (events.c.received_ms > cases.c.taken_ms) & RAISES & ~HEARD
     query = select(events.c.case_id, func.min(events.c.received_ms)).join(cases, cases.c.id == events.c.case_id)
-    return {case_id: since_ms for case_id, since_ms in tx.execute(query.where(late).group_by(events.c.case_id))}
+    found = {case_id: since_ms for case_id, since_ms in tx.execute(query.where(late).group_by(events.c.case_id))}
+    late_raw = [raw for raw in raw_alarms(tx, cases.c.id.in_(answered)) if raw.received_ms > raw.taken_ms]
+    if late_raw:
+        delivered = deliveries.c.case_id.in_({raw.case_id for raw in late_raw}) & (deliveries.c.state == "delivered")
+        heard = {
+            (case_id, ref)
+            for case_id, ref in tx.execute(select(deliveries.c.case_id, deliveries.c.ref).where(delivered))
+        }
+        for raw in late_raw:
+            if (raw.case_id, raw_ref(raw)) not in heard:
+                found[raw.case_id] = min(raw.received_ms, found.get(raw.case_id, raw.received_ms))
+    return found
+
+
+def raw_alarms(tx: Connection, which: ColumnElement[bool]) -> list[Row[Any]]:
+    """The alarms of these cases that are no events, oldest first: what cannot be read, and other bytes under a used number."""
+    ids = select(cases.c.id).where(which).correlate(None)  # a join alone would not always begin with the open cases
+    found: list[Row[Any]] = []
+    for table in (conflicts, unreadable):
+        columns = (table.c.case_id, table.c.gateway, table.c.sha256, table.c.received_ms, cases.c.taken_ms, table.c.id)
+        query = select(*columns).join(cases, cases.c.id == table.c.case_id)
+        found += tx.execute(query.where(table.c.case_id.in_(ids)))
+    return sorted(found, key=lambda raw: (raw.received_ms, raw.id))
+
+
+def raw_ref(raw: Any) -> str:
+    """The reference under which it goes to receivers, as `ref_of` an event."""
+    return ref_of(raw.gateway, raw.sha256.hex())
+
+
+def ref_of(*names: object) -> str:
+    """The reference of what has these names: the same at every attempt and every receiver."""
+    return hashlib.sha256("/".join(map(str, names)).encode()).hexdigest()[:16]
 
 
 def joined(tx: Connection, case_id: int, at_ms: int) -> None:

@@ -9,7 +9,6 @@ under one ref however often it is tried. The home hears `handed_over` when a rec
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -116,12 +115,14 @@ def next_for(
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What decides which deliveries an open case needs: its status, the steps begun, how many events, the newest."""
+    """What decides which deliveries an open case needs: its status, the steps begun, how many events, the newest, and how many
+    alarms that are no events."""
 
     status: str
     begun: tuple[tuple[Any, ...], ...]
     alarms: int
     newest: int
+    raws: int
 
 
 class Escalation:
@@ -232,16 +233,19 @@ class Escalation:
         looks: dict[int, Look] = {}
         rows: list[dict[str, Any]] = []
         begun_of, alarms_of = _begun_by_case(tx, now_ms), _alarms_by_case(tx, now_ms)
+        raws_of = _raws_by_case(tx, now_ms)
         unheard = case_book.unheard(tx)
         for case in tx.execute(select(cases).where(_goes_on(now_ms))).all():
             begun = begun_of.get(case.id, [])
-            look = looks[case.id] = Look(case.status, tuple(map(tuple, begun)), *alarms_of.get(case.id, (0, 0)))
+            raws = raws_of.get(case.id, ())
+            look = Look(case.status, tuple(map(tuple, begun)), *alarms_of.get(case.id, (0, 0)), len(raws))
+            looks[case.id] = look
             before = self._queued.get(case.id)
             if before == look:
                 continue
             has_it = [step.position for step in begun if step.delivered_ms is not None]
             tried = [step.position for step in begun if not step.refused]
-            refs = _refs_since(tx, case, before, look)
+            refs = _refs_since(tx, case, before, look, raws)
             sent = (deliveries.c.case_id == case.id) & deliveries.c.ref.in_([ref for ref, _ in refs])
             there = {
                 (position, ref)
@@ -264,7 +268,7 @@ class Escalation:
             this.case_id, this.position, func.min(this.id).label("first"),
             func.min(sql_case((is_new, this.id))).label("new"), func.sum(sql_case((is_new, 0), else_=1)).label("tried"),
         ).where(this.state == WAITING).group_by(this.case_id, this.position).subquery()  # fmt: skip
-        raised = exists().where(events.c.id == this.event_id, case_book.RAISES)
+        raised = this.event_id.is_(None) | exists().where(events.c.id == this.event_id, case_book.RAISES)
         is_next = (this.id == line.c.first) | ((this.id == line.c.new) & (line.c.tried < CHOKED_ON) & raised)
         query = select(deliveries, cases.c.status).join(cases, cases.c.id == this.case_id)
         query = query.join(line, (line.c.case_id == this.case_id) & (line.c.position == this.position))
@@ -352,6 +356,13 @@ def _alarms_by_case(tx: Connection, now_ms: int) -> dict[int, tuple[int, int]]:
     return {case_id: (count, newest) for case_id, count, newest in tx.execute(query.group_by(events.c.case_id))}
 
 
+def _raws_by_case(tx: Connection, now_ms: int) -> dict[int, list[Row[Any]]]:
+    found: dict[int, list[Row[Any]]] = {}
+    for raw in case_book.raw_alarms(tx, _goes_on(now_ms)):
+        found.setdefault(raw.case_id, []).append(raw)
+    return found
+
+
 def _receivers(goes_on: bool, has_it: Sequence[int], tried: Sequence[int]) -> Sequence[int]:
     """Once somebody has the case, the receivers that hear of it are those that have it, and the one whose turn it is where the
     list goes on."""
@@ -360,25 +371,25 @@ def _receivers(goes_on: bool, has_it: Sequence[int], tried: Sequence[int]) -> Se
     return sorted({*has_it, *tried[-1:]}) if has_it else tried
 
 
-def _refs_since(tx: Connection, case: Any, before: Look | None, look: Look) -> list[tuple[str, int | None]]:
+def _refs_since(
+    tx: Connection, case: Any, before: Look | None, look: Look, raws: Sequence[Row[Any]]
+) -> list[tuple[str, int | None]]:
     """Those of the alarms that came since `before`, where nothing else has changed and none joined out of its turn; else all."""
-    if before is not None and (before.status, before.begun) == (look.status, look.begun) and before.alarms:
+    same = before is not None and (before.status, before.begun, before.raws) == (look.status, look.begun, look.raws)
+    if before is not None and same and before.alarms:
         new = _refs(tx, case, before.newest)
         if before.alarms + len(new) == look.alarms:
             return new
-    return _refs(tx, case) or [(_ref("case", case.id, case.opened_ms), None)]
+    found = _refs(tx, case) + [(case_book.raw_ref(raw), None) for raw in raws]
+    return found or [(case_book.ref_of("case", case.id, case.opened_ms), None)]
 
 
 def _refs(tx: Connection, case: Any, after: int = 0) -> list[tuple[str, int | None]]:
-    """(ref, row) of each alarm in the case from behind row `after` on, oldest first."""
+    """(ref, row) of each event in the case from behind row `after` on, oldest first."""
     columns = (events.c.id, events.c.gateway, events.c.epoch, events.c.seq)
     of_case = (events.c.case_id == case.id) & (events.c.id > after)
     found = tx.execute(select(*columns).where(of_case).order_by(events.c.id))
-    return [(_ref(gateway, epoch.hex(), seq), row_id) for row_id, gateway, epoch, seq in found]
-
-
-def _ref(*names: object) -> str:
-    return hashlib.sha256("/".join(map(str, names)).encode()).hexdigest()[:16]
+    return [(case_book.ref_of(gateway, epoch.hex(), seq), row_id) for row_id, gateway, epoch, seq in found]
 
 
 def _job(tx: Connection, row: Any) -> tuple[Step | None, Notice]:
