@@ -174,3 +174,30 @@ def test_TP_REC_008_what_is_no_event_stands_on_the_work_list_until_somebody_has_
     cases.take(duty.asker, 1, "Ola", duty.now_ms)
     assert lines() == []
     cases.close(duty.asker, 1, "Ola", "fall", at_ms=duty.now_ms)
+
+
+@pytest.mark.parametrize("taken", [True, False])
+def test_TP_REC_006_at_the_end_of_the_list_a_receiver_that_was_down_is_tried_again(duty, taken):
+    """The first is down and the second has the case; then the first returns, the second dies, and an alarm joins."""
+    duty.receivers["first"].answers = [UNDELIVERED]
+    duty.alarm(0)
+    for _ in range(7):
+        duty.tick(10 * SECOND)
+    assert duty.went_to() == [("first", False), ("second", True)]
+    if taken:
+        cases.take(duty.asker, 1, "Kari", duty.now_ms)
+    duty.receivers["first"].answers = [DELIVERED]
+    duty.receivers["second"].answers = [UNDELIVERED]
+    asked = len(duty.receivers["first"].asked)
+    duty.later(HOUR)
+    duty.alarm(1, kinds.HELP)
+    for _ in range(11 if taken else 6):
+        duty.tick(10 * SECOND)
+    assert duty.went_to()[2] == ("desk", False) and len(duty.receivers["first"].asked) == asked
+    for _ in range(3):
+        duty.tick(10 * SECOND)
+    assert [n.event.seq for n in duty.receivers["first"].asked[asked:]] == [0, 1]
+    end = "an alarm that came since has reached nobody" if taken else "nobody has taken it"
+    assert duty.history().count(f"{end}, and nobody is left to tell") == 1
+    if taken:
+        cases.close(duty.asker, 1, "Kari", "fall", at_ms=duty.now_ms)

@@ -13,7 +13,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, delete, exists, func, insert, select, update
@@ -115,14 +115,15 @@ def next_for(
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What decides which deliveries an open case needs: its status, the steps begun, how many events, the newest, and how many
-    alarms that are no events."""
+    """What decides which deliveries an open case needs: its status, the steps begun, how many events, the newest, how many alarms
+    that are no events, and whether its list has come to its end."""
 
     status: str
     begun: tuple[tuple[Any, ...], ...]
     alarms: int
     newest: int
     raws: int
+    at_end: bool
 
 
 class Escalation:
@@ -220,7 +221,7 @@ class Escalation:
                 position = next_step(listed, begun, now_ms, self._undelivered_ms)
             if position is not None and position < len(listed):
                 found.append((case, position, listed[position]))
-            elif position is not None and (case.unanswered_ms or 0) <= (case.taken_ms or 0):
+            elif position is not None and not _is_at_end(case.unanswered_ms, unheard.get(case.id, 0)):
                 found.append((case, position, None))
         return found
 
@@ -238,7 +239,8 @@ class Escalation:
         for case in tx.execute(select(cases).where(_goes_on(now_ms))).all():
             begun = begun_of.get(case.id, [])
             raws = raws_of.get(case.id, ())
-            look = Look(case.status, tuple(map(tuple, begun)), *alarms_of.get(case.id, (0, 0)), len(raws))
+            at_end = _is_at_end(case.unanswered_ms, unheard.get(case.id, 0))
+            look = Look(case.status, tuple(map(tuple, begun)), *alarms_of.get(case.id, (0, 0)), len(raws), at_end)
             looks[case.id] = look
             before = self._queued.get(case.id)
             if before == look:
@@ -254,7 +256,7 @@ class Escalation:
             rows += [
                 {"case_id": case.id, "position": position, "ref": ref, "event_id": event_id, "state": WAITING,
                  "attempts": 0, "next_try_ms": now_ms}
-                for position in _receivers(case.status == NEW or case.id in unheard, has_it, tried)
+                for position in _receivers(case.status == NEW or case.id in unheard, at_end, has_it, tried)
                 for ref, event_id in refs if (position, ref) not in there
             ]  # fmt: skip
         return looks, rows
@@ -270,7 +272,7 @@ class Escalation:
         ).where(this.state == WAITING).group_by(this.case_id, this.position).subquery()  # fmt: skip
         raised = this.event_id.is_(None) | exists().where(events.c.id == this.event_id, case_book.RAISES)
         is_next = (this.id == line.c.first) | ((this.id == line.c.new) & (line.c.tried < CHOKED_ON) & raised)
-        query = select(deliveries, cases.c.status).join(cases, cases.c.id == this.case_id)
+        query = select(deliveries, cases.c.status, cases.c.unanswered_ms).join(cases, cases.c.id == this.case_id)
         query = query.join(line, (line.c.case_id == this.case_id) & (line.c.position == this.position))
         begun_of, unheard = _begun_by_case(tx, now_ms), case_book.unheard(tx)
         found = []
@@ -278,7 +280,8 @@ class Escalation:
             begun = begun_of.get(row.case_id, [])
             has_it = [step.position for step in begun if step.delivered_ms is not None]
             goes_on = row.status == NEW or row.case_id in unheard
-            wanted = _receivers(goes_on, has_it, [step.position for step in begun if not step.refused])
+            tried = [step.position for step in begun if not step.refused]
+            wanted = _receivers(goes_on, _is_at_end(row.unanswered_ms, unheard.get(row.case_id, 0)), has_it, tried)
             with self._lock:
                 future = self._under_way.get(row.id)
                 if row.position in wanted and (future is None or future.done()):
@@ -363,20 +366,24 @@ def _raws_by_case(tx: Connection, now_ms: int) -> dict[int, list[Row[Any]]]:
     return found
 
 
-def _receivers(goes_on: bool, has_it: Sequence[int], tried: Sequence[int]) -> Sequence[int]:
+def _is_at_end(unanswered_ms: int | None, since_ms: int) -> bool:
+    """Whether the list has come to its end: for the case, or for what came at `since_ms`, since somebody took it."""
+    return (unanswered_ms or 0) > since_ms
+
+
+def _receivers(goes_on: bool, at_end: bool, has_it: Sequence[int], tried: Sequence[int]) -> Sequence[int]:
     """Once somebody has the case, the receivers that hear of it are those that have it, and the one whose turn it is where the
-    list goes on."""
+    list goes on; when it is at its end, all that were begun: one that was down may be there again."""
     if not goes_on:
         return has_it
-    return sorted({*has_it, *tried[-1:]}) if has_it else tried
+    return tried if at_end or not has_it else sorted({*has_it, *tried[-1:]})
 
 
 def _refs_since(
     tx: Connection, case: Any, before: Look | None, look: Look, raws: Sequence[Row[Any]]
 ) -> list[tuple[str, int | None]]:
     """Those of the alarms that came since `before`, where nothing else has changed and none joined out of its turn; else all."""
-    same = before is not None and (before.status, before.begun, before.raws) == (look.status, look.begun, look.raws)
-    if before is not None and same and before.alarms:
+    if before is not None and before.alarms and before == replace(look, alarms=before.alarms, newest=before.newest):
         new = _refs(tx, case, before.newest)
         if before.alarms + len(new) == look.alarms:
             return new
