@@ -25,6 +25,7 @@ from tryggport.reception import cases as case_book
 from tryggport.reception.attempts import WAITING, WHO
 from tryggport.reception.channels import UNDELIVERED, Channel, Delivery, Notice
 from tryggport.reception.database import Database, for_each
+from tryggport.reception.lists import Step, begin_anew, steps_of
 from tryggport.reception.scaip_step import check_target
 from tryggport.reception.schema import (
     CLOSED,
@@ -45,29 +46,8 @@ CLAIM_MS = 30_000  # TP-BND-069: what an attempt may last before another worker 
 KINDS = ("scaip", "webhook", "console")
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One receiver in a municipality's list. `wait_ms`: how long after delivery somebody may take to take the case."""
-
-    kind: str
-    name: str
-    target: str = ""
-    wait_ms: int = 60_000
-    secret_file: str | None = None
-
-
-CONSOLE = (Step("console", "console"),)  # where a municipality has named nobody
-
-
-def steps_of(tx: Connection, owner: int | None) -> Sequence[Step]:
-    """The list of a municipality, or the console."""
-    columns = (steps.c.kind, steps.c.name, steps.c.target, steps.c.wait_ms, steps.c.secret_file)
-    found = tx.execute(select(*columns).where(steps.c.municipality_id == owner).order_by(steps.c.position))
-    return [Step(*row) for row in found] or CONSOLE
-
-
 def set_steps(scope: Scope, municipality: str, wanted: Sequence[Step], by: str) -> None:
-    """Cases of the municipality go through this list from now on. Raises TryggError."""
+    """Cases of the municipality go through this list from now on, also those that are open. Raises TryggError."""
     for step in wanted:
         if step.kind not in KINDS:
             raise TryggError(f"There is no way {step.kind!r}.", f"One of: {', '.join(KINDS)}", usage=True)
@@ -79,13 +59,16 @@ def set_steps(scope: Scope, municipality: str, wanted: Sequence[Step], by: str) 
         owner = municipality_id(tx, municipality)
         if scope.municipality_id not in (None, owner):
             raise TryggError(f"There is no municipality {municipality}.")
-        before = ", ".join(step.name for step in steps_of(tx, owner))
+        old = steps_of(tx, owner)
+        before = ", ".join(step.name for step in old)
         tx.execute(delete(steps).where(steps.c.municipality_id == owner))
         for position, step in enumerate(wanted):
             values = {name: getattr(step, name) for name in ("kind", "name", "target", "wait_ms", "secret_file")}
             tx.execute(insert(steps).values(municipality_id=owner, position=position, **values))
         after = ", ".join(step.name for step in wanted)
         ledger.record(tx, by, "escalation list", before=before, after=after, municipality_id=owner)
+        for case_id in begin_anew(tx, cases.c.municipality_id == owner, old, steps_of(tx, owner)):
+            ledger.record(tx, by, "goes through the new list", before=before, after=after, case_id=case_id)
 
 
 def next_step(listed: Sequence[Step], begun: Sequence[Any], now_ms: int, undelivered_ms: int) -> int | None:
@@ -320,6 +303,8 @@ def _begin(tx: Connection, due_steps: Sequence[tuple[Row[Any], int, Step | None]
     for case, position, step in due_steps:
         if tx.execute(select(cases.c.status).where(cases.c.id == case.id).with_for_update()).scalar() != case.status:
             continue  # somebody has taken it meanwhile
+        if position and not _is_next(tx, case.id, position):
+            continue  # it has got another list meanwhile
         if step:
             values = {"case_id": case.id, "position": position, "name": step.name, "started_ms": now_ms}
             tx.execute(insert(escalations).values(values))
@@ -330,13 +315,20 @@ def _begin(tx: Connection, due_steps: Sequence[tuple[Row[Any], int, Step | None]
             ledger.record(tx, WHO, f"{what}, and nobody is left to tell", case_id=case.id, at_ms=now_ms)
 
 
+def _is_next(tx: Connection, case_id: int, position: int) -> bool:
+    newest = select(func.max(escalations.c.position)).where(escalations.c.case_id == case_id)
+    last = tx.execute(newest).scalar()
+    return last is not None and last + 1 >= position
+
+
 def _ripe(now_ms: int) -> ColumnElement[bool]:
-    return (deliveries.c.state == WAITING) & (deliveries.c.next_try_ms <= now_ms)
+    return (deliveries.c.state == WAITING) & (deliveries.c.next_try_ms <= now_ms) & (deliveries.c.position >= 0)
 
 
 def _claim(tx: Connection, row: Any, now_ms: int) -> bool:
-    """Whether the attempt is ours: another worker leaves it alone until the claim has run out."""
+    """Whether the attempt is ours: another worker leaves it alone until the claim has run out, and nobody makes it for an old list."""
     this = (deliveries.c.id == row.id) & (deliveries.c.next_try_ms == row.next_try_ms)
+    this &= deliveries.c.position == row.position
     return tx.execute(update(deliveries).where(this).values(next_try_ms=now_ms + CLAIM_MS)).rowcount == 1
 
 
@@ -345,7 +337,8 @@ def _goes_on(now_ms: int) -> ColumnElement[bool]:
 
 
 def _begun_by_case(tx: Connection, now_ms: int) -> dict[int, list[Row[Any]]]:
-    query = select(escalations).join(cases, cases.c.id == escalations.c.case_id).where(_goes_on(now_ms))
+    query = select(escalations).join(cases, cases.c.id == escalations.c.case_id)
+    query = query.where(_goes_on(now_ms), escalations.c.position >= 0)
     found: dict[int, list[Row[Any]]] = {}
     for row in tx.execute(query.order_by(escalations.c.case_id, escalations.c.position)):
         found.setdefault(row.case_id, []).append(row)

@@ -135,7 +135,8 @@ steps = Table(
     Column("wait_ms", BigInteger, nullable=False),
 )
 
-# How far a case has come in its list; the key is why no step begins twice.
+# How far a case has come in its list; the key is why no step begins twice. A position below 0 was one of a list that the case
+# goes through no more (lists.py).
 escalations = Table(
     "escalations",
     metadata,
