@@ -68,7 +68,7 @@ def test_TP_WIR_016_however_much_there_is_to_tell_after_a_birth_it_takes_a_recei
         centre = tenants.centre(database)
         for case in range(1, 21):
             gateway.send(gateway.event())
-            gateway.receipt()
+            assert site.wait_for(lambda wanted=case: site.count("cases") == wanted)
             cases.take(centre, case, "Kari")
             if case < 20:
                 cases.close(centre, case, "Kari", "fall")

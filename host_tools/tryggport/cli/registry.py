@@ -14,6 +14,7 @@ from tryggport.cli.reception import DEFAULT_DB, AsJson, DatabaseUrl, Municipalit
 from tryggport.errors import TryggError
 from tryggport.reception import escalation, installations, open_database, placing, tenants, views
 from tryggport.reception.ledger import now_ms
+from tryggport.reception.lists import Step
 
 app = typer.Typer(no_args_is_help=True, help="Say which gateway serves which home, replace and revoke gateways.")
 municipality_app = typer.Typer(no_args_is_help=True, help="The municipalities that this reception serves.")
@@ -156,7 +157,7 @@ def escalation_list(
     )
 
 
-def _steps(path: Path) -> list[escalation.Step]:
+def _steps(path: Path) -> list[Step]:
     try:
         lines = _StepFile.model_validate(tomllib.loads(path.read_text())).step
     except OSError as e:
@@ -169,9 +170,7 @@ def _steps(path: Path) -> list[escalation.Step]:
         raise TryggError(
             f"{path}: {where}: {first['msg'].lower()}.", "Each [[step]] has kind, name, target, wait_s."
         ) from None
-    return [
-        escalation.Step(line.kind, line.name, line.target, int(line.wait_s * 1000), line.secret_file) for line in lines
-    ]
+    return [Step(line.kind, line.name, line.target, int(line.wait_s * 1000), line.secret_file) for line in lines]
 
 
 def _line(row: dict[str, object]) -> str:

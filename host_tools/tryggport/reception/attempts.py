@@ -27,12 +27,15 @@ def notice(tx: Connection, row: Any) -> Notice:
     query = query.join(municipalities, municipalities.c.id == cases.c.municipality_id, isouter=True)
     case = tx.execute(query.where(cases.c.id == row.case_id)).one()
     event = None
-    received_ms, kind, state = case.opened_ms, "outage" if case.about else "unreadable", "raised"
+    kind, state = "outage" if case.about else "unreadable", "raised"
     if row.event_id is not None:
         stored = tx.execute(select(events).where(events.c.id == row.event_id)).one()
         received_ms, kind = stored.received_ms, case_book.kind_name(stored.kind)
         state = kinds.STATES.get(stored.state, "raised")
         event = _readable(stored.encoded)
+    else:
+        raws = case_book.raw_alarms(tx, cases.c.id == case.id)
+        received_ms = next((raw.received_ms for raw in raws if case_book.raw_ref(raw) == row.ref), case.opened_ms)
     return Notice(
         row.ref, case.id, case.municipality_id, case.municipality, case.home, case.gateway, case.cid, case.call_back,
         kind, state, received_ms, case.about, event,

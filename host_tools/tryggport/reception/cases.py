@@ -8,16 +8,29 @@ held back (grace.py). Only a named person takes and closes; each change leaves a
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from sqlalchemy import Connection, exists, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, exists, func, insert, select, update
 
 from tryggport.errors import TryggError
 from tryggport.reception import ledger
 from tryggport.reception.installations import CANARY, placed
 from tryggport.reception.ledger import now_ms
-from tryggport.reception.schema import CLOSED, CONTACTED, NEW, ON_THE_WAY, TAKEN, cases, deliveries, events, outbox
+from tryggport.reception.schema import (
+    CLOSED,
+    CONTACTED,
+    NEW,
+    ON_THE_WAY,
+    TAKEN,
+    cases,
+    conflicts,
+    deliveries,
+    events,
+    outbox,
+    unreadable,
+)
 from tryggport.reception.tenants import Scope
 from tryggport.wire import kinds
 
@@ -45,16 +58,55 @@ def unheard(tx: Connection) -> dict[int, int]:
         return {}
     late = events.c.case_id.in_(answered) & (events.c.received_ms > cases.c.taken_ms) & RAISES & ~HEARD
     query = select(events.c.case_id, func.min(events.c.received_ms)).join(cases, cases.c.id == events.c.case_id)
-    return {case_id: since_ms for case_id, since_ms in tx.execute(query.where(late).group_by(events.c.case_id))}
+    found = {case_id: since_ms for case_id, since_ms in tx.execute(query.where(late).group_by(events.c.case_id))}
+    late_raw = [raw for raw in raw_alarms(tx, cases.c.id.in_(answered)) if raw.received_ms > raw.taken_ms]
+    if late_raw:
+        delivered = deliveries.c.case_id.in_({raw.case_id for raw in late_raw}) & (deliveries.c.state == "delivered")
+        heard = {
+            (case_id, ref)
+            for case_id, ref in tx.execute(select(deliveries.c.case_id, deliveries.c.ref).where(delivered))
+        }
+        for raw in late_raw:
+            if (raw.case_id, raw_ref(raw)) not in heard:
+                found[raw.case_id] = min(raw.received_ms, found.get(raw.case_id, raw.received_ms))
+    return found
+
+
+def raw_alarms(tx: Connection, which: ColumnElement[bool]) -> list[Row[Any]]:
+    """The alarms of these cases that are no events, oldest first: what cannot be read, and other bytes under a used number."""
+    ids = select(cases.c.id).where(which).correlate(None)  # a join alone would not always begin with the open cases
+    found: list[Row[Any]] = []
+    for table in (conflicts, unreadable):
+        columns = (table.c.case_id, table.c.gateway, table.c.sha256, table.c.received_ms, cases.c.taken_ms, table.c.id)
+        query = select(*columns).join(cases, cases.c.id == table.c.case_id)
+        found += tx.execute(query.where(table.c.case_id.in_(ids)))
+    return sorted(found, key=lambda raw: (raw.received_ms, raw.id))
+
+
+def raw_ref(raw: Any) -> str:
+    """The reference under which it goes to receivers, as `ref_of` an event."""
+    return ref_of(raw.gateway, raw.sha256.hex())
+
+
+def ref_of(*names: object) -> str:
+    """The reference of what has these names: the same at every attempt and every receiver."""
+    return hashlib.sha256("/".join(map(str, names)).encode()).hexdigest()[:16]
+
+
+def joined(tx: Connection, case_id: int, at_ms: int) -> None:
+    """An alarm received at `at_ms` joins a case that somebody has, whose row is locked: that person has not seen it, though by the
+    clock of this machine, or by how long the alarm has waited since, it was received before the case was taken."""
+    late = (cases.c.id == case_id) & (cases.c.taken_ms >= at_ms)
+    tx.execute(update(cases).where(late).values(taken_ms=at_ms - 1))
 
 
 def take(scope: Scope, case_id: int, by: str, at_ms: int | None = None) -> None:
-    """`by` has the case from now on, and the home will be told (TP-WIR-016); who has it already has seen what came since.
-    Raises TryggError."""
+    """`by` has the case from now on, and the home will be told (TP-WIR-016). Where an alarm has come since somebody took it that no
+    receiver has confirmed, whoever takes it once more has seen that one. Raises TryggError."""
     at_ms = now_ms() if at_ms is None else at_ms
     if _seen(scope, case_id, _name(by), at_ms):
         return
-    _change(scope, case_id, (NEW,), {"status": TAKEN, "taken_by": _name(by), "taken_ms": at_ms}, by, at_ms)
+    _change(scope, case_id, (NEW,), {"status": TAKEN, "taken_by": _name(by)}, by, at_ms)
 
 
 def contacted(scope: Scope, case_id: int, by: str, at_ms: int | None = None) -> None:
@@ -68,7 +120,8 @@ def on_the_way(scope: Scope, case_id: int, by: str, at_ms: int | None = None) ->
 
 
 def close(scope: Scope, case_id: int, by: str, cause: str, note: str = "", at_ms: int | None = None) -> None:
-    """`by` has done what was to do. Raises TryggError unless somebody has taken the case and the cause is one of CAUSES."""
+    """`by` has done what was to do. Raises TryggError unless somebody has taken the case, all that came since has been confirmed or
+    seen, and the cause is one of CAUSES."""
     known = cause.strip().lower()
     if known not in CAUSES:
         said = f"{cause.strip()!r} is no cause" if known else "A case is closed with its cause"
@@ -131,7 +184,15 @@ def _change(scope: Scope, case_id: int, before: tuple[str, ...], values: dict[st
     who, status = _name(by), values["status"]
     with scope.database.write() as tx:
         of_case = (cases.c.id == case_id) & scope.of(cases)
-        was = tx.execute(select(cases.c.status).where(of_case)).scalar()
+        row = tx.execute(_locked(cases.c.status, cases.c.test).where(of_case)).first()
+        was = row.status if row else None
+        if status == CLOSED and row and not row.test and case_id in unheard(tx):  # test alarms go to nobody
+            raise TryggError(
+                f"An alarm has come since somebody took case {case_id}, and nobody has confirmed it.",
+                f"Look at it, then say that you have seen it: tryggport cases take {case_id} --by NAME",
+            )
+        if status == TAKEN:
+            values = values | {"taken_ms": _not_before_what_is_there(tx, case_id, at_ms)}
         if not tx.execute(update(cases).where(of_case, cases.c.status.in_(before)).values(values)).rowcount:
             raise _why_not(tx, scope, case_id, status)
         what = f"closed: {values['cause']}" if status == CLOSED else status
@@ -141,16 +202,30 @@ def _change(scope: Scope, case_id: int, before: tuple[str, ...], values: dict[st
 
 
 def _seen(scope: Scope, case_id: int, who: str, at_ms: int) -> bool:
-    """Whether `who` has this case, and has now seen an alarm that had come since and that no receiver has confirmed."""
+    """Whether somebody has this case, and `who` has now seen an alarm that had come since and that no receiver has confirmed; then
+    it is `who` that has the case."""
     with scope.database.write() as tx:
-        of_case = (cases.c.id == case_id) & scope.of(cases) & (cases.c.taken_by == who)
-        status = tx.execute(select(cases.c.status).where(of_case, cases.c.status.in_(ANSWERED))).scalar()
-        if status is None or case_id not in unheard(tx):
+        of_case = (cases.c.id == case_id) & scope.of(cases)
+        case = tx.execute(_locked(cases.c.status, cases.c.taken_by).where(of_case)).first()
+        if case is None or case_id not in unheard(tx):
             return False
-        tx.execute(update(cases).where(cases.c.id == case_id).values(taken_ms=at_ms))
-        ledger.record(tx, who, "has seen what came since", case_id=case_id, at_ms=at_ms)
-        tell(tx, case_id, OUTCOME_OF[status])
+        taken_ms = _not_before_what_is_there(tx, case_id, at_ms)
+        tx.execute(update(cases).where(of_case).values(taken_by=who, taken_ms=taken_ms))
+        what = "has seen what came since"
+        ledger.record(tx, who, what, before=case.taken_by, after=who, case_id=case_id, at_ms=at_ms)
+        tell(tx, case_id, OUTCOME_OF[case.status])
     return True
+
+
+def _not_before_what_is_there(tx: Connection, case_id: int, at_ms: int) -> int:
+    """When a person has seen what is in the case, by the clocks of those who received it: his own may be behind them."""
+    of_case = (select(func.max(t.c.received_ms)).where(t.c.case_id == case_id) for t in (events, conflicts, unreadable))
+    return max(at_ms, *(tx.execute(newest).scalar() or 0 for newest in of_case))
+
+
+def _locked(*columns: Any) -> Select[Any]:
+    """Until the transaction ends nothing joins the case that this finds (triage.py)."""
+    return select(*columns).with_for_update(key_share=True)
 
 
 def _why_not(tx: Connection, scope: Scope, case_id: int, wanted: str) -> TryggError:

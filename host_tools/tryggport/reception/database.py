@@ -16,8 +16,8 @@ from tryggport.errors import TryggError
 
 BUSY_TIMEOUT_S = 5
 STANDSTILL_S = 10  # TP-BND-249
-HEAD = "0007"
-KNOWN_REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007")
+HEAD = "0008"
+KNOWN_REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008")
 MIGRATIONS = Path(__file__).parent / "migrations"
 _MIGRATING = 0x7472_0000_0000
 _SQLITE_SENTENCES = {

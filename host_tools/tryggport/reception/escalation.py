@@ -9,12 +9,11 @@ under one ref however often it is tried. The home hears `handed_over` when a rec
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, delete, exists, func, insert, select, update
@@ -26,6 +25,7 @@ from tryggport.reception import cases as case_book
 from tryggport.reception.attempts import WAITING, WHO
 from tryggport.reception.channels import UNDELIVERED, Channel, Delivery, Notice
 from tryggport.reception.database import Database, for_each
+from tryggport.reception.lists import Step, begin_anew, steps_of
 from tryggport.reception.scaip_step import check_target
 from tryggport.reception.schema import (
     CLOSED,
@@ -46,29 +46,8 @@ CLAIM_MS = 30_000  # TP-BND-069: what an attempt may last before another worker 
 KINDS = ("scaip", "webhook", "console")
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One receiver in a municipality's list. `wait_ms`: how long after delivery somebody may take to take the case."""
-
-    kind: str
-    name: str
-    target: str = ""
-    wait_ms: int = 60_000
-    secret_file: str | None = None
-
-
-CONSOLE = (Step("console", "console"),)  # where a municipality has named nobody
-
-
-def steps_of(tx: Connection, owner: int | None) -> Sequence[Step]:
-    """The list of a municipality, or the console."""
-    columns = (steps.c.kind, steps.c.name, steps.c.target, steps.c.wait_ms, steps.c.secret_file)
-    found = tx.execute(select(*columns).where(steps.c.municipality_id == owner).order_by(steps.c.position))
-    return [Step(*row) for row in found] or CONSOLE
-
-
 def set_steps(scope: Scope, municipality: str, wanted: Sequence[Step], by: str) -> None:
-    """Cases of the municipality go through this list from now on. Raises TryggError."""
+    """Cases of the municipality go through this list from now on, also those that are open. Raises TryggError."""
     for step in wanted:
         if step.kind not in KINDS:
             raise TryggError(f"There is no way {step.kind!r}.", f"One of: {', '.join(KINDS)}", usage=True)
@@ -80,13 +59,16 @@ def set_steps(scope: Scope, municipality: str, wanted: Sequence[Step], by: str) 
         owner = municipality_id(tx, municipality)
         if scope.municipality_id not in (None, owner):
             raise TryggError(f"There is no municipality {municipality}.")
-        before = ", ".join(step.name for step in steps_of(tx, owner))
+        old = steps_of(tx, owner)
+        before = ", ".join(step.name for step in old)
         tx.execute(delete(steps).where(steps.c.municipality_id == owner))
         for position, step in enumerate(wanted):
             values = {name: getattr(step, name) for name in ("kind", "name", "target", "wait_ms", "secret_file")}
             tx.execute(insert(steps).values(municipality_id=owner, position=position, **values))
         after = ", ".join(step.name for step in wanted)
         ledger.record(tx, by, "escalation list", before=before, after=after, municipality_id=owner)
+        for case_id in begin_anew(tx, cases.c.municipality_id == owner, old, steps_of(tx, owner)):
+            ledger.record(tx, by, "goes through the new list", before=before, after=after, case_id=case_id)
 
 
 def next_step(listed: Sequence[Step], begun: Sequence[Any], now_ms: int, undelivered_ms: int) -> int | None:
@@ -116,12 +98,15 @@ def next_for(
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What decides which deliveries an open case needs: its status, the steps begun, how many events, the newest."""
+    """What decides which deliveries an open case needs: its status, the steps begun, how many events, the newest, how many alarms
+    that are no events, and whether its list has come to its end."""
 
     status: str
     begun: tuple[tuple[Any, ...], ...]
     alarms: int
     newest: int
+    raws: int
+    at_end: bool
 
 
 class Escalation:
@@ -219,7 +204,7 @@ class Escalation:
                 position = next_step(listed, begun, now_ms, self._undelivered_ms)
             if position is not None and position < len(listed):
                 found.append((case, position, listed[position]))
-            elif position is not None and (case.unanswered_ms or 0) <= (case.taken_ms or 0):
+            elif position is not None and not _is_at_end(case.unanswered_ms, unheard.get(case.id, 0)):
                 found.append((case, position, None))
         return found
 
@@ -232,16 +217,20 @@ class Escalation:
         looks: dict[int, Look] = {}
         rows: list[dict[str, Any]] = []
         begun_of, alarms_of = _begun_by_case(tx, now_ms), _alarms_by_case(tx, now_ms)
+        raws_of = _raws_by_case(tx, now_ms)
         unheard = case_book.unheard(tx)
         for case in tx.execute(select(cases).where(_goes_on(now_ms))).all():
             begun = begun_of.get(case.id, [])
-            look = looks[case.id] = Look(case.status, tuple(map(tuple, begun)), *alarms_of.get(case.id, (0, 0)))
+            raws = raws_of.get(case.id, ())
+            at_end = _is_at_end(case.unanswered_ms, unheard.get(case.id, 0))
+            look = Look(case.status, tuple(map(tuple, begun)), *alarms_of.get(case.id, (0, 0)), len(raws), at_end)
+            looks[case.id] = look
             before = self._queued.get(case.id)
             if before == look:
                 continue
             has_it = [step.position for step in begun if step.delivered_ms is not None]
             tried = [step.position for step in begun if not step.refused]
-            refs = _refs_since(tx, case, before, look)
+            refs = _refs_since(tx, case, before, look, raws)
             sent = (deliveries.c.case_id == case.id) & deliveries.c.ref.in_([ref for ref, _ in refs])
             there = {
                 (position, ref)
@@ -250,7 +239,7 @@ class Escalation:
             rows += [
                 {"case_id": case.id, "position": position, "ref": ref, "event_id": event_id, "state": WAITING,
                  "attempts": 0, "next_try_ms": now_ms}
-                for position in _receivers(case.status == NEW or case.id in unheard, has_it, tried)
+                for position in _receivers(case.status == NEW or case.id in unheard, at_end, has_it, tried)
                 for ref, event_id in refs if (position, ref) not in there
             ]  # fmt: skip
         return looks, rows
@@ -264,9 +253,9 @@ class Escalation:
             this.case_id, this.position, func.min(this.id).label("first"),
             func.min(sql_case((is_new, this.id))).label("new"), func.sum(sql_case((is_new, 0), else_=1)).label("tried"),
         ).where(this.state == WAITING).group_by(this.case_id, this.position).subquery()  # fmt: skip
-        raised = exists().where(events.c.id == this.event_id, case_book.RAISES)
+        raised = this.event_id.is_(None) | exists().where(events.c.id == this.event_id, case_book.RAISES)
         is_next = (this.id == line.c.first) | ((this.id == line.c.new) & (line.c.tried < CHOKED_ON) & raised)
-        query = select(deliveries, cases.c.status).join(cases, cases.c.id == this.case_id)
+        query = select(deliveries, cases.c.status, cases.c.unanswered_ms).join(cases, cases.c.id == this.case_id)
         query = query.join(line, (line.c.case_id == this.case_id) & (line.c.position == this.position))
         begun_of, unheard = _begun_by_case(tx, now_ms), case_book.unheard(tx)
         found = []
@@ -274,7 +263,8 @@ class Escalation:
             begun = begun_of.get(row.case_id, [])
             has_it = [step.position for step in begun if step.delivered_ms is not None]
             goes_on = row.status == NEW or row.case_id in unheard
-            wanted = _receivers(goes_on, has_it, [step.position for step in begun if not step.refused])
+            tried = [step.position for step in begun if not step.refused]
+            wanted = _receivers(goes_on, _is_at_end(row.unanswered_ms, unheard.get(row.case_id, 0)), has_it, tried)
             with self._lock:
                 future = self._under_way.get(row.id)
                 if row.position in wanted and (future is None or future.done()):
@@ -313,6 +303,8 @@ def _begin(tx: Connection, due_steps: Sequence[tuple[Row[Any], int, Step | None]
     for case, position, step in due_steps:
         if tx.execute(select(cases.c.status).where(cases.c.id == case.id).with_for_update()).scalar() != case.status:
             continue  # somebody has taken it meanwhile
+        if position and not _is_next(tx, case.id, position):
+            continue  # it has got another list meanwhile
         if step:
             values = {"case_id": case.id, "position": position, "name": step.name, "started_ms": now_ms}
             tx.execute(insert(escalations).values(values))
@@ -323,13 +315,20 @@ def _begin(tx: Connection, due_steps: Sequence[tuple[Row[Any], int, Step | None]
             ledger.record(tx, WHO, f"{what}, and nobody is left to tell", case_id=case.id, at_ms=now_ms)
 
 
+def _is_next(tx: Connection, case_id: int, position: int) -> bool:
+    newest = select(func.max(escalations.c.position)).where(escalations.c.case_id == case_id)
+    last = tx.execute(newest).scalar()
+    return last is not None and last + 1 >= position
+
+
 def _ripe(now_ms: int) -> ColumnElement[bool]:
-    return (deliveries.c.state == WAITING) & (deliveries.c.next_try_ms <= now_ms)
+    return (deliveries.c.state == WAITING) & (deliveries.c.next_try_ms <= now_ms) & (deliveries.c.position >= 0)
 
 
 def _claim(tx: Connection, row: Any, now_ms: int) -> bool:
-    """Whether the attempt is ours: another worker leaves it alone until the claim has run out."""
+    """Whether the attempt is ours: another worker leaves it alone until the claim has run out, and nobody makes it for an old list."""
     this = (deliveries.c.id == row.id) & (deliveries.c.next_try_ms == row.next_try_ms)
+    this &= deliveries.c.position == row.position
     return tx.execute(update(deliveries).where(this).values(next_try_ms=now_ms + CLAIM_MS)).rowcount == 1
 
 
@@ -338,7 +337,8 @@ def _goes_on(now_ms: int) -> ColumnElement[bool]:
 
 
 def _begun_by_case(tx: Connection, now_ms: int) -> dict[int, list[Row[Any]]]:
-    query = select(escalations).join(cases, cases.c.id == escalations.c.case_id).where(_goes_on(now_ms))
+    query = select(escalations).join(cases, cases.c.id == escalations.c.case_id)
+    query = query.where(_goes_on(now_ms), escalations.c.position >= 0)
     found: dict[int, list[Row[Any]]] = {}
     for row in tx.execute(query.order_by(escalations.c.case_id, escalations.c.position)):
         found.setdefault(row.case_id, []).append(row)
@@ -352,33 +352,44 @@ def _alarms_by_case(tx: Connection, now_ms: int) -> dict[int, tuple[int, int]]:
     return {case_id: (count, newest) for case_id, count, newest in tx.execute(query.group_by(events.c.case_id))}
 
 
-def _receivers(goes_on: bool, has_it: Sequence[int], tried: Sequence[int]) -> Sequence[int]:
+def _raws_by_case(tx: Connection, now_ms: int) -> dict[int, list[Row[Any]]]:
+    found: dict[int, list[Row[Any]]] = {}
+    for raw in case_book.raw_alarms(tx, _goes_on(now_ms)):
+        found.setdefault(raw.case_id, []).append(raw)
+    return found
+
+
+def _is_at_end(unanswered_ms: int | None, since_ms: int) -> bool:
+    """Whether the list has come to its end: for the case, or for what came at `since_ms`, since somebody took it."""
+    return (unanswered_ms or 0) > since_ms
+
+
+def _receivers(goes_on: bool, at_end: bool, has_it: Sequence[int], tried: Sequence[int]) -> Sequence[int]:
     """Once somebody has the case, the receivers that hear of it are those that have it, and the one whose turn it is where the
-    list goes on."""
+    list goes on; when it is at its end, all that were begun: one that was down may be there again."""
     if not goes_on:
         return has_it
-    return sorted({*has_it, *tried[-1:]}) if has_it else tried
+    return tried if at_end or not has_it else sorted({*has_it, *tried[-1:]})
 
 
-def _refs_since(tx: Connection, case: Any, before: Look | None, look: Look) -> list[tuple[str, int | None]]:
+def _refs_since(
+    tx: Connection, case: Any, before: Look | None, look: Look, raws: Sequence[Row[Any]]
+) -> list[tuple[str, int | None]]:
     """Those of the alarms that came since `before`, where nothing else has changed and none joined out of its turn; else all."""
-    if before is not None and (before.status, before.begun) == (look.status, look.begun) and before.alarms:
+    if before is not None and before.alarms and before == replace(look, alarms=before.alarms, newest=before.newest):
         new = _refs(tx, case, before.newest)
         if before.alarms + len(new) == look.alarms:
             return new
-    return _refs(tx, case) or [(_ref("case", case.id, case.opened_ms), None)]
+    found = _refs(tx, case) + [(case_book.raw_ref(raw), None) for raw in raws]
+    return found or [(case_book.ref_of("case", case.id, case.opened_ms), None)]
 
 
 def _refs(tx: Connection, case: Any, after: int = 0) -> list[tuple[str, int | None]]:
-    """(ref, row) of each alarm in the case from behind row `after` on, oldest first."""
+    """(ref, row) of each event in the case from behind row `after` on, oldest first."""
     columns = (events.c.id, events.c.gateway, events.c.epoch, events.c.seq)
     of_case = (events.c.case_id == case.id) & (events.c.id > after)
     found = tx.execute(select(*columns).where(of_case).order_by(events.c.id))
-    return [(_ref(gateway, epoch.hex(), seq), row_id) for row_id, gateway, epoch, seq in found]
-
-
-def _ref(*names: object) -> str:
-    return hashlib.sha256("/".join(map(str, names)).encode()).hexdigest()[:16]
+    return [(case_book.ref_of(gateway, epoch.hex(), seq), row_id) for row_id, gateway, epoch, seq in found]
 
 
 def _job(tx: Connection, row: Any) -> tuple[Step | None, Notice]:

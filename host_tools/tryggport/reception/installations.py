@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, insert, select, update
 
 from tryggport.errors import TryggError
-from tryggport.reception import ledger
+from tryggport.reception import ledger, lists
 from tryggport.reception.schema import CLOSED, cases, events, installations, municipalities, revoked, statuses
 from tryggport.reception.tenants import Scope, municipality_id
 from tryggport.wire.topics import GATEWAY_ID
@@ -188,12 +188,14 @@ def _install(tx: Connection, placement: Placement, wanted: dict[str, Any], by: s
 def _adopt_open_cases(tx: Connection, to: Placed, gateway: str, by: str, at_ms: int) -> None:
     """Alarms that came before anybody had said where the gateway is become those of its home."""
     loose = (cases.c.home_key == gateway) & (cases.c.status != CLOSED)
-    for case in tx.execute(select(cases.c.id, cases.c.test).where(loose)).all():
+    for case in tx.execute(select(cases.c.id, cases.c.test, cases.c.municipality_id).where(loose)).all():
         has_one = (cases.c.home_key == to.home_key) & (cases.c.test == case.test) & (cases.c.status != CLOSED)
         values: dict[str, Any] = {"municipality_id": to.municipality_id, "installation_id": to.installation_id}
         if not tx.execute(select(cases.c.id).where(has_one)).first():
             values |= {"home_key": to.home_key}
         tx.execute(update(cases).where(cases.c.id == case.id).values(values))
+        before, after = lists.steps_of(tx, case.municipality_id), lists.steps_of(tx, to.municipality_id)
+        lists.begin_anew(tx, cases.c.id == case.id, before, after)
         tx.execute(update(events).where(events.c.case_id == case.id).values(municipality_id=to.municipality_id))
         ledger.record(tx, by, f"found to be of home {to.home}", case_id=case.id, at_ms=at_ms)
 

@@ -27,7 +27,9 @@ metadata = MetaData()
 
 # A case belongs to one home: `home_key` names the home of an installation, or the gateway while it has none, or an outage.
 # `gateway` opened it ("" for an outage, which says in `about` what it is). Held back from presentation while `present_ms`
-# lies ahead. `unanswered_ms`: the escalation list came to its end and nobody had taken it.
+# lies ahead. `taken_ms`: what was received by then has been seen by whoever has it; both are kept in step under the row's lock,
+# for the clocks of two machines differ (the audit says when it was taken). `unanswered_ms`: the escalation list came to its end
+# and nobody had taken it.
 cases = Table(
     "cases",
     metadata,
@@ -133,7 +135,8 @@ steps = Table(
     Column("wait_ms", BigInteger, nullable=False),
 )
 
-# How far a case has come in its list; the key is why no step begins twice.
+# How far a case has come in its list; the key is why no step begins twice. A position below 0 was one of a list that the case
+# goes through no more (lists.py).
 escalations = Table(
     "escalations",
     metadata,
@@ -340,6 +343,14 @@ unreadable = Table(
     Column("municipality_id", ForeignKey("municipalities.id")),
     UniqueConstraint("gateway", "sha256", name="unreadable_bytes"),
 )
+
+for _table in (conflicts, unreadable):
+    Index(
+        f"{_table.name}_of_case",
+        _table.c.case_id,
+        sqlite_where=text("case_id IS NOT NULL"),
+        postgresql_where=text("case_id IS NOT NULL"),
+    )
 
 # Envelopes that were refused (TP-WIR-004); gateways that nobody registered share the row with the empty name.
 refusals = Table(

@@ -13,11 +13,12 @@ from tryggport.reception import vital
 from tryggport.reception.canary import EVERY_S, Canary, Pulse
 from tryggport.reception.channels import Channel, Console, Webhook
 from tryggport.reception.database import Database
-from tryggport.reception.escalation import Escalation, Step
+from tryggport.reception.escalation import Escalation
 from tryggport.reception.handover import Bridge
 from tryggport.reception.keyring import ReceiptKey
 from tryggport.reception.lease import NotLeadingError
 from tryggport.reception.ledger import now_ms
+from tryggport.reception.lists import Step
 from tryggport.reception.recovery import Recovery
 from tryggport.reception.scaip_step import ScaipStep
 from tryggport.reception.supervision import Supervisor

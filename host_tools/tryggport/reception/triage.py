@@ -107,6 +107,8 @@ def _open_or_join(tx: Connection, raising: Sequence[Fresh], homes: Mapping[str, 
         case = every[key]
         if case.present_ms is not None and key in found and grace.hold_until(map(_holdable, alarms), at_ms) is None:
             grace.present(tx, case.id, "another alarm joined it", at_ms)
+        if case.status in case_book.ANSWERED:
+            case_book.joined(tx, case.id, at_ms)
         for f in alarms:
             f.row["case_id"] = case.id
             history.append(_history(case, f, at_ms))

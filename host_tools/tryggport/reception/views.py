@@ -11,9 +11,9 @@ from sqlalchemy import ColumnElement, Connection, Table, exists, func, select, t
 from tryggport.errors import TryggError
 from tryggport.reception import dating, grace, lease, ledger
 from tryggport.reception.cases import kind_name
-from tryggport.reception.escalation import steps_of
 from tryggport.reception.installations import CANARY
 from tryggport.reception.ledger import now_ms
+from tryggport.reception.lists import steps_of
 from tryggport.reception.presence import newest_heard
 from tryggport.reception.schema import (
     CLOSED,
@@ -58,7 +58,9 @@ def show_case(scope: Scope, case_id: int) -> Row:
         if not found:
             raise TryggError(f"There is no case {case_id}.", "See them all: tryggport cases list")
         of_case = escalations.c.case_id == case_id
-        begun = _rows(tx.execute(select(escalations).where(of_case).order_by(escalations.c.position)))
+        begun = _rows(
+            tx.execute(select(escalations).where(of_case).order_by(escalations.c.started_ms, escalations.c.position))
+        )
         sent = _rows(tx.execute(select(deliveries).where(deliveries.c.case_id == case_id).order_by(deliveries.c.id)))
     for step in begun:
         step["deliveries"] = [delivery for delivery in sent if delivery["position"] == step["position"]]
