@@ -65,6 +65,9 @@ class Reception:
     def _take(self, events, alarm, broker):
         quarantined = self._happens("quarantine")
         answers = {}
+        epochs = {cbor.decode(encoded)[2] for encoded in events}
+        if len(epochs) != 1:
+            raise ValueError("an envelope with events of several epochs")
         for encoded in events:
             event = cbor.decode(encoded)
             if event[1] != self._gateway or kinds.KINDS[event[8]][1] != alarm:
