@@ -13,7 +13,7 @@ from typing import Any
 
 from tryggport.errors import TryggError
 from tryggport.scaip import digest, judge, locate, sip
-from tryggport.scaip.agent import Agent, NoAnswerError, Route
+from tryggport.scaip.agent import Agent, ClosedError, NoAnswerError, Route
 from tryggport.scaip.digest import Credentials
 from tryggport.scaip.judge import Verdict
 from tryggport.scaip.locate import Locator, Target
@@ -121,11 +121,9 @@ class Courier:
         self, request: Request, uri: locate.Uri, target: Target, body: tuple[bytes, str], timeout_s: float
     ) -> SipMessage:
         """One transaction, or two when the first is answered with a challenge."""
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + timeout_s
-        route = await self._agent.route(target, timeout_s)
-        message = self._agent.message(uri.text, route, request.cid, *body)
-        answer = await self._agent.transact(message, route, deadline - loop.time())
+        deadline = asyncio.get_running_loop().time() + timeout_s
+        message = self._agent.message(uri.text, target.transport, request.cid, *body)
+        answer = await self._transact(message, target, deadline)
         who = self._credentials.get(uri.host)
         if answer.code not in AUTH or who is None:
             return answer
@@ -133,7 +131,21 @@ class Courier:
         given = digest.answer(answer.all(challenge), who, "MESSAGE", uri.text)
         if given is None:
             return answer
-        return await self._agent.transact(sip.again(message, header, given), route, deadline - loop.time())
+        return await self._transact(sip.again(message, header, given), target, deadline)
+
+    async def _transact(self, message: SipMessage, target: Target, deadline: float) -> SipMessage:
+        """Over the stream that is open; where its peer has closed it meanwhile, once more over a fresh one: some close after
+        each answer, others after a while, and an alarm must not wait for its next attempt because of that."""
+        loop = asyncio.get_running_loop()
+        route = await self._agent.route(target, deadline - loop.time())
+        reused = route.used
+        try:
+            return await self._agent.transact(message, route, deadline - loop.time())
+        except ClosedError:
+            if not reused:
+                raise
+        route = await self._agent.route(target, deadline - loop.time())
+        return await self._agent.transact(message, route, deadline - loop.time())
 
     def _inside(self, answer: SipMessage) -> Reply | None:
         if not answer.body:
