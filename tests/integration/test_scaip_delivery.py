@@ -194,6 +194,17 @@ def test_TP_SCA_014_a_heartbeat_goes_to_every_receiver_and_names_its_path():
         ]
 
 
+def test_TP_SCA_014_TP_BND_208_a_heartbeat_that_has_waited_too_long_is_dropped():
+    count = channel_module.AT_ONCE
+    times = dataclasses.replace(FAST, reply_s=0.6, heartbeat_s=0.3)
+    with arc(",".join(["lost"] * count)) as centre, channel(times=times) as (ours, _):
+        beats = [ours.heartbeat(Home(str(n)), 0, [centre.tcp]) for n in range(count + 3)]
+        late = [beat.result(5)[centre.tcp] for beat in beats[count:]]
+        assert [verdict.why for verdict in late] == ["is not asked, the heartbeat is too old"] * 3
+        assert len(centre.seen) == count
+        assert ours.heartbeat(Home("1"), 0, [centre.tcp]).result(5)[centre.tcp].delivered
+
+
 def test_what_cannot_be_sent_is_refused_when_it_is_handed_over():
     with channel() as (ours, _):
         for receivers in ([], ["http://x"], ["sip:a b@c"]):

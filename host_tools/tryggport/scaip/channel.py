@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from typing import Any, Self, TypeVar
 
 from tryggport.errors import TryggError
-from tryggport.scaip import codes
+from tryggport.scaip import codes, judge
 from tryggport.scaip.agent import Agent, Listen
 from tryggport.scaip.codes import Home
 from tryggport.scaip.courier import REPLY_S, Courier, check_receivers, is_trusted
@@ -44,6 +44,7 @@ AT_ONCE = 64  # TP-BND-208
 START_S = 10.0
 ATTEMPT_S = 25.0  # TP-BND-212
 REOPEN_S = 10.0  # TP-BND-213
+HEARTBEAT_S = 300.0  # TP-BND-209
 REMEMBERED = 10_000
 LATE = Verdict(Next.DELIVERED, "accepted, late", OK)
 _T = TypeVar("_T")
@@ -57,6 +58,7 @@ class Times:
     escalate_s: float = ESCALATE_S
     retry_s: tuple[float, float] = RETRY_S
     reopen_s: float = REOPEN_S
+    heartbeat_s: float = HEARTBEAT_S
 
 
 class ScaipChannel:
@@ -171,7 +173,10 @@ class ScaipChannel:
 
     def heartbeat(self, home: Home, path: int, receivers: Sequence[str]) -> Future[dict[str, Verdict]]:
         """Sends a sign of life of the home's path (0 primary) to every receiver; what each answered. Nothing is kept.
-        Raises TryggError for a bad address, and while the channel is not open."""
+
+        One that has waited for as long as a heartbeat lasts is dropped: it would tell of a home that may be silent by now. Who
+        beats waits for the result before the next one. Raises TryggError for a bad address, and while the channel is not open.
+        """
         self._check_open()
         return asyncio.run_coroutine_threadsafe(self._beat(home, path, check_receivers(receivers)), self._loop)
 
@@ -180,7 +185,10 @@ class ScaipChannel:
             request = codes.heartbeat(home, secrets.token_hex(8), path)
             return await self.courier.attempt(request, receiver, reply_s=self._times.reply_s)
 
+        asked_s = self._loop.time()
         async with self._beats[receivers[0]]:
+            if self._loop.time() - asked_s > self._times.heartbeat_s:
+                return dict.fromkeys(receivers, judge.silence("is not asked, the heartbeat is too old", reached=False))
             return dict(zip(receivers, await asyncio.gather(*map(one, receivers)), strict=True))
 
     async def _start(self) -> None:
