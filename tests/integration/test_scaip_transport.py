@@ -17,7 +17,7 @@ from tryggport.scaip import agent, digest, sip
 from tryggport.scaip.behaviour import NAMED, behaviour
 from tryggport.scaip.digest import Credentials
 from tryggport.scaip.locate import Locator
-from tryggport.scaip.message import MEDIA_TYPE, parse
+from tryggport.scaip.message import INVALID, MEDIA_TYPE, parse
 from tryggport.scaip.quirks import QUIRKS, quirky
 
 sys.path.append(str(Path(__file__).parents[1] / "host"))
@@ -245,6 +245,17 @@ def test_our_side_receives_no_alarms_and_survives_bad_replies():
             assert ask(sip.request("sip:a@x", "UDP 127.0.0.1:9", "sip:1@x", body, MEDIA_TYPE), port).code == code
         assert ours.outcome(ref).state == "waiting"
         assert ours.wait(ref, 5).state == "delivered"
+
+
+def test_TP_SCA_007_what_cannot_be_read_is_counted_and_its_text_not_kept():
+    with channel() as (ours, _), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
+        stranger.settimeout(5)
+        for n in range(20):
+            body = f"<mrq><tag{n}>1</tag{n}><tag{n}>2</tag{n}></mrq>".encode()
+            message = sip.request("sip:a@x", "UDP 127.0.0.1:9", "sip:1@x", body, MEDIA_TYPE)
+            stranger.sendto(message.to_bytes(), ("127.0.0.1", ours.agent.ports["UDP"]))
+            assert sip.parse(stranger.recv(65536)).code == 400
+        assert ours.courier.unreadable == {INVALID: 20}
 
 
 def test_a_port_that_is_taken_is_told_in_a_sentence():

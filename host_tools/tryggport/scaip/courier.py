@@ -45,7 +45,7 @@ class Courier:
         self._credentials = credentials or {}
         self._on_reply = on_reply
         self._waiting: defaultdict[str, list[tuple[str, asyncio.Future[Reply]]]] = defaultdict(list)
-        self.unreadable: Counter[str] = Counter()
+        self.unreadable: Counter[int] = Counter()  # by status number: a text is the sender's, who may be anybody
         agent.handler = self._receive
 
     async def attempt(
@@ -153,7 +153,7 @@ class Courier:
         try:
             found = parse(answer.body)
         except ScaipError as e:
-            self.unreadable[e.message] += 1
+            self.unreadable[e.snu] += 1
             return None
         return found if isinstance(found, Reply) else None
 
@@ -162,7 +162,7 @@ class Courier:
         try:
             found = parse(message.body)
         except ScaipError as e:
-            self.unreadable[e.message] += 1
+            self.unreadable[e.snu] += 1
             return sip.respond(message, 400)
         if isinstance(found, Request):
             return sip.respond(message, 403)
