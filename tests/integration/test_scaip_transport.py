@@ -286,6 +286,23 @@ def test_TP_BND_204_more_connections_than_the_bound_are_closed_and_the_others_se
         assert wait_for(lambda: len(centre.centre.agent._accepted) == agent.CONNECTIONS - 1)
 
 
+def test_TP_BND_214_a_peer_that_asks_and_never_reads_is_cut_off_and_no_other():
+    assert agent.UNREAD == 262_144
+    with (
+        arc() as centre,
+        channel() as (ours, _),
+        socket.create_connection(("127.0.0.1", ours.agent.ports["TCP"])) as greedy,
+    ):
+        greedy.settimeout(5)
+        greedy.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        with pytest.raises(ConnectionError):
+            for n in range(10_000):
+                via = f"Via: SIP/2.0/TCP x;branch=z{n}{'y' * 3000}"
+                asks = f"OPTIONS sip:a SIP/2.0\r\n{via}\r\nFrom: a\r\nTo: b\r\nCall-ID: {n}\r\nCSeq: 1 OPTIONS\r\n\r\n"
+                greedy.sendall(asks.encode())
+        assert ours.attempt(fall(), [centre.tcp]).delivered
+
+
 def test_TP_BND_211_a_connection_that_is_silent_for_long_is_closed():
     assert agent.IDLE_S == 900.0
     with arc(idle_s=0.3) as centre, socket.create_connection(("127.0.0.1", centre.centre.agent.ports["TCP"])) as idle:

@@ -27,6 +27,7 @@ CONNECTIONS = 256  # TP-BND-204
 READ = 65536
 GOODBYE_S = 1.0
 IDLE_S = 900.0  # TP-BND-211
+UNREAD = 262_144  # TP-BND-214: more than all that may be under way to one peer (TP-BND-208)
 
 
 class NoAnswerError(TryggError):
@@ -315,6 +316,8 @@ def _stream_route(transport: str, writer: asyncio.StreamWriter) -> Route:
         if not writer.is_closing():
             with contextlib.suppress(OSError):
                 writer.write(data)
+            if writer.transport.get_write_buffer_size() > UNREAD:
+                writer.transport.abort()  # it asks and does not read what it is answered
 
     return Route(transport, f"{address[0]}:{address[1]}", write, stream=writer)
 
