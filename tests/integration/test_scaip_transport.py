@@ -46,26 +46,28 @@ def test_TP_SCA_009_a_centre_that_asks_gets_the_credentials(algorithms, over):
         assert len(centre.seen) == 1
 
 
+def read_request(connection, data, stop):
+    """The next request on a stream, None when it ends or `stop` is set."""
+    while not (message := sip.split_stream(data)):
+        with contextlib.suppress(TimeoutError):
+            if not (more := connection.recv(65536)):
+                return None
+            data += more
+        if stop.is_set():
+            return None
+    return sip.parse(message)
+
+
 @contextlib.contextmanager
 def closing_centre(who, answers):
     """A TCP port that asks for a login and closes each connection after so many answers, or at once for 0; and what it said."""
     log, stop = [], threading.Event()
 
-    def read(connection, data):
-        while not (message := sip.split_stream(data)):
-            with contextlib.suppress(TimeoutError):
-                if not (more := connection.recv(65536)):
-                    return None
-                data += more
-            if stop.is_set():
-                return None
-        return sip.parse(message)
-
     def serve(connection):
         connection.settimeout(0.1)
         data = bytearray()
         for _ in range(answers):
-            if (request := read(connection, data)) is None:
+            if (request := read_request(connection, data, stop)) is None:
                 return
             if digest.matches(request.get("authorization"), who, "MESSAGE", "r", "n"):
                 reply = f"<mrs><ref>{parse(request.body).ref}</ref><snu>0</snu></mrs>".encode()
@@ -286,6 +288,13 @@ def test_TP_BND_204_more_connections_than_the_bound_are_closed_and_the_others_se
         assert wait_for(lambda: len(centre.centre.agent._accepted) == agent.CONNECTIONS - 1)
 
 
+def ask_without_reading(sock):
+    for n in range(10_000):
+        via = f"Via: SIP/2.0/TCP x;branch=z{n}{'y' * 3000}"
+        asks = f"OPTIONS sip:a SIP/2.0\r\n{via}\r\nFrom: a\r\nTo: b\r\nCall-ID: {n}\r\nCSeq: 1 OPTIONS\r\n\r\n"
+        sock.sendall(asks.encode())
+
+
 def test_TP_BND_214_a_peer_that_asks_and_never_reads_is_cut_off_and_no_other():
     assert agent.UNREAD == 262_144
     with (
@@ -296,10 +305,7 @@ def test_TP_BND_214_a_peer_that_asks_and_never_reads_is_cut_off_and_no_other():
         greedy.settimeout(5)
         greedy.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         with pytest.raises(ConnectionError):
-            for n in range(10_000):
-                via = f"Via: SIP/2.0/TCP x;branch=z{n}{'y' * 3000}"
-                asks = f"OPTIONS sip:a SIP/2.0\r\n{via}\r\nFrom: a\r\nTo: b\r\nCall-ID: {n}\r\nCSeq: 1 OPTIONS\r\n\r\n"
-                greedy.sendall(asks.encode())
+            ask_without_reading(greedy)
         assert ours.attempt(fall(), [centre.tcp]).delivered
 
 
