@@ -2,18 +2,20 @@
 
 import dataclasses
 import socket
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from scaip_site import CID, FAST, arc, channel, fall, wait_for
 from tryggport.errors import TryggError
 from tryggport.scaip import channel as channel_module
-from tryggport.scaip import courier
+from tryggport.scaip import courier, sip
 from tryggport.scaip.agent import Listen
 from tryggport.scaip.behaviour import NAMED, behaviour
 from tryggport.scaip.codes import Home
 from tryggport.scaip.deliveries import MemoryDeliveries
-from tryggport.scaip.message import parse
+from tryggport.scaip.message import MEDIA_TYPE, parse
 
 CONFIRMS = ["ok", "202", "inside", "both", "duplicate", "padded", "scaip-root", "latin-1", "late=0.2"]
 SILENT = ["lost", "no-reply", "wrong-ref", "wrong-ref-inside", "broken", "401", "503", "302", "486", "404"]
@@ -194,6 +196,17 @@ def test_TP_SCA_014_a_heartbeat_goes_to_every_receiver_and_names_its_path():
         ]
 
 
+def test_TP_SCA_014_TP_BND_208_a_heartbeat_that_has_waited_too_long_is_dropped():
+    count = channel_module.AT_ONCE
+    times = dataclasses.replace(FAST, reply_s=0.6, heartbeat_s=0.3)
+    with arc(",".join(["lost"] * count)) as centre, channel(times=times) as (ours, _):
+        beats = [ours.heartbeat(Home(str(n)), 0, [centre.tcp]) for n in range(count + 3)]
+        late = [beat.result(5)[centre.tcp] for beat in beats[count:]]
+        assert [verdict.why for verdict in late] == ["is not asked, the heartbeat is too old"] * 3
+        assert len(centre.seen) == count
+        assert ours.heartbeat(Home("1"), 0, [centre.tcp]).result(5)[centre.tcp].delivered
+
+
 def test_what_cannot_be_sent_is_refused_when_it_is_handed_over():
     with channel() as (ours, _):
         for receivers in ([], ["http://x"], ["sip:a b@c"]):
@@ -256,6 +269,110 @@ def test_TP_SCA_013_a_late_reply_is_for_whoever_took_the_alarm_and_for_nobody_wh
         assert not ours.attempt(fall("b"), [other.udp]).delivered
         assert not late_of(ours, "b", slow.udp).delivered
         assert not ours.attempt(fall("b"), [other.udp]).delivered
+
+
+def at_once(ours, ref, *receivers):
+    """What came of one attempt at each of these steps, all under way at the same time."""
+    with ThreadPoolExecutor(len(receivers)) as pool:
+        return list(pool.map(lambda receiver: ours.attempt(fall(ref), [receiver]), receivers))
+
+
+def elsewhere(ours, ref, snu=0):
+    """A reply over a connection that no alarm went out on."""
+    body = f"<mrs><ref>{ref}</ref><snu>{snu}</snu></mrs>".encode()
+    request = sip.request("sip:x@127.0.0.1", "UDP 127.0.0.1:9", "sip:arc@127.0.0.1", body, MEDIA_TYPE)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.settimeout(5)
+        sock.sendto(request.to_bytes(), ("127.0.0.1", ours.agent.ports["UDP"]))
+        assert sip.parse(sock.recv(65536)).code == 200
+
+
+def after(seconds, act, *arguments):
+    timer = threading.Timer(seconds, act, arguments)
+    timer.start()
+    return timer
+
+
+@pytest.mark.parametrize("over", ["udp", "tcp"])
+@pytest.mark.parametrize("other", ["lost", "no-reply"])
+def test_TP_SCA_013_of_two_steps_at_once_only_the_one_on_whose_connection_the_reply_comes_has_the_alarm(over, other):
+    with arc("late=0.3") as slow, arc(always=behaviour(other)) as dead, channel() as (ours, _):
+        asked = getattr(slow, over), getattr(dead, over)
+        assert [v.delivered for v in at_once(ours, "a", *asked)] == [True, False]
+        assert slow.refs == dead.refs == ["a"]
+
+
+def test_TP_SCA_013_a_late_reply_is_for_the_step_that_took_the_alarm_and_not_for_the_one_that_is_being_asked():
+    with (
+        arc("late=0.9", always=behaviour("no-reply")) as slow,
+        arc(always=behaviour("lost")) as dead,
+        channel() as (ours, _),
+    ):
+        assert not ours.attempt(fall("a"), [slow.udp]).delivered
+        assert not ours.attempt(fall("a"), [dead.udp]).delivered
+        assert ours.attempt(fall("a"), [slow.udp]) == channel_module.LATE
+        assert slow.refs == ["a"]
+
+
+def test_TP_SCA_013_a_late_reply_ends_the_attempt_at_the_next_receiver_of_its_own_step():
+    with arc("late=0.9") as slow, arc(always=behaviour("lost")) as dead, channel() as (ours, _):
+        started = time.monotonic()
+        assert ours.attempt(fall("a"), [slow.udp, dead.udp]).delivered
+        assert 0.6 < time.monotonic() - started < 1.15
+
+
+def test_TP_SCA_013_a_reply_over_another_connection_is_for_the_step_that_took_the_alarm_once_no_other_can():
+    with arc(always=behaviour("no-reply")) as first, arc(always=behaviour("lost")) as dead, channel() as (ours, _):
+        after(0.2, elsewhere, ours, "a")
+        assert ours.attempt(fall("a"), [first.udp]).delivered  # the only one that was asked
+        sent = after(0.2, elsewhere, ours, "b")
+        assert not any(v.delivered for v in at_once(ours, "b", first.udp, dead.udp))  # the other may have it too
+        sent.join()
+        assert ours.attempt(fall("b"), [first.udp]) == channel_module.LATE
+        assert not ours.attempt(fall("b"), [dead.udp]).delivered
+
+
+def test_TP_SCA_013_a_reply_over_another_connection_is_for_nobody_where_two_took_the_alarm():
+    with (
+        arc(always=behaviour("no-reply")) as first,
+        arc(always=behaviour("no-reply")) as second,
+        channel() as (ours, _),
+    ):
+        after(0.3, elsewhere, ours, "a")
+        assert not any(v.delivered for v in at_once(ours, "a", first.udp, second.udp))
+        assert not any(v.delivered for v in at_once(ours, "a", first.udp, second.udp))
+        assert not ours.attempt(fall("b"), [first.udp]).delivered  # given up, and then the second is asked
+        after(0.3, elsewhere, ours, "b")
+        assert not ours.attempt(fall("b"), [second.udp]).delivered
+        second.behave("ok")
+        assert ours.attempt(fall("b"), [second.udp]).delivered  # harmless: the same reference
+
+
+def test_TP_SCA_013_a_confirmation_that_comes_again_is_not_one_of_a_step_that_was_silent():
+    with arc(always=behaviour("lost")) as dead, arc("duplicate,ok") as well, channel() as (ours, _):
+        for ref in "ab":
+            assert not ours.attempt(fall(ref), [dead.udp]).delivered
+            assert ours.attempt(fall(ref), [well.udp]).delivered
+            elsewhere(ours, ref)
+            time.sleep(0.1)
+            assert not ours.attempt(fall(ref), [dead.udp]).delivered
+
+
+@pytest.mark.parametrize(("snu", "delivered"), [(0, True), (6, False)])
+def test_TP_SCA_013_a_reply_over_another_connection_that_overtakes_the_200_is_held_until_it_comes(snu, delivered):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer, channel(
+        times=dataclasses.replace(FAST, reply_s=3.0)
+    ) as (ours, _), ThreadPoolExecutor() as pool:  # fmt: skip
+        peer.bind(("127.0.0.1", 0))
+        peer.settimeout(5)
+        verdict = pool.submit(ours.attempt, fall("a"), [f"sip:arc@127.0.0.1:{peer.getsockname()[1]}"])
+        data, source = peer.recvfrom(65536)
+        elsewhere(ours, "a", snu)
+        time.sleep(0.2)
+        assert not verdict.done()
+        peer.sendto(sip.respond(sip.parse(data), 200).to_bytes(), source)
+        said = verdict.result(1)
+        assert (said.delivered, said.snu) == (delivered, snu)
 
 
 def test_TP_SCA_006_TP_BND_212_a_single_attempt_tells_a_caller_with_a_list_of_its_own_what_came_of_it():

@@ -1,6 +1,7 @@
 """From the gateway to the centre's own system and back to the home: reception, escalation list, SCAIP and simulated centres."""
 
 import contextlib
+import dataclasses
 import socket
 import sys
 import threading
@@ -275,6 +276,25 @@ def test_TP_REC_009_TP_BND_063_homes_beat_only_while_the_receptions_own_alarm_co
         assert [s.request.mty for s in centre.wait(3)] == ["IN", "PI", "PI"]
         time.sleep(0.3)
         assert len(centre.seen) == 3
+
+
+def test_TP_SCA_014_a_home_has_one_heartbeat_under_way_while_its_centre_is_silent(world):
+    times = dataclasses.replace(FAST, reply_s=1.0)
+    with arc("lost") as centre, channel(SqlDeliveries(world.db), times=times) as (ours, _):
+        town_with(world, "Asker", centre.udp)
+        world.install("Asker", "A-1", "kitchen-7", cid="1")
+        world.now_ms = now_ms()
+        world.say("kitchen-7")
+        bridge = Bridge(world.db, ours, heartbeat_s=0)
+        for _ in range(5):
+            bridge.poll()
+        assert len(centre.wait(1)) == 1
+        time.sleep(0.5)
+        bridge.poll()
+        assert len(centre.seen) == 1
+        time.sleep(0.7)
+        bridge.poll()  # given up
+        centre.wait(2)
 
 
 class FaultyOnce(SqlDeliveries):

@@ -6,17 +6,18 @@ import itertools
 import socket
 import ssl
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 from scaip_site import CID, FAST, arc, channel, fall, make_tls, wait_for
 from tryggport.errors import TryggError
-from tryggport.scaip import agent, sip
+from tryggport.scaip import agent, digest, sip
 from tryggport.scaip.behaviour import NAMED, behaviour
 from tryggport.scaip.digest import Credentials
 from tryggport.scaip.locate import Locator
-from tryggport.scaip.message import MEDIA_TYPE, parse
+from tryggport.scaip.message import INVALID, MEDIA_TYPE, parse
 from tryggport.scaip.quirks import QUIRKS, quirky
 
 sys.path.append(str(Path(__file__).parents[1] / "host"))
@@ -43,6 +44,81 @@ def test_TP_SCA_009_a_centre_that_asks_gets_the_credentials(algorithms, over):
                 assert wait_for(lambda: ours.outcome(ref).attempts)  # noqa: B023
                 assert ours.outcome(ref).why == "answers 401 Unauthorized"
         assert len(centre.seen) == 1
+
+
+def read_request(connection, data, stop):
+    """The next request on a stream, None when it ends or `stop` is set."""
+    while not (message := sip.split_stream(data)):
+        with contextlib.suppress(TimeoutError):
+            if not (more := connection.recv(65536)):
+                return None
+            data += more
+        if stop.is_set():
+            return None
+    return sip.parse(message)
+
+
+@contextlib.contextmanager
+def closing_centre(who, answers):
+    """A TCP port that asks for a login and closes each connection after so many answers, or at once for 0; and what it said."""
+    log, stop = [], threading.Event()
+
+    def serve(connection):
+        connection.settimeout(0.1)
+        data = bytearray()
+        for _ in range(answers):
+            if (request := read_request(connection, data, stop)) is None:
+                return
+            if digest.matches(request.get("authorization"), who, "MESSAGE", "r", "n"):
+                reply = f"<mrs><ref>{parse(request.body).ref}</ref><snu>0</snu></mrs>".encode()
+                answer = sip.respond(request, 200, reply, MEDIA_TYPE)
+            else:
+                answer = sip.respond(request, 401).with_header("www-authenticate", digest.challenge("r", "n", "MD5"))
+            log.append(answer.code)
+            connection.sendall(answer.to_bytes())
+
+    def run():
+        while not stop.is_set():
+            with contextlib.suppress(TimeoutError), server.accept()[0] as connection:
+                log.append("opened")
+                serve(connection)
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(0.1)
+        thread = threading.Thread(target=run)
+        thread.start()
+        try:
+            yield f"sip:arc@127.0.0.1:{server.getsockname()[1]};transport=tcp", log
+        finally:
+            stop.set()
+            thread.join()
+
+
+def test_TP_SCA_009_TP_SCA_008_a_centre_that_closes_the_connection_after_its_challenge_gets_the_alarm():
+    who = Credentials("bridge", "correct horse")
+    with (
+        closing_centre(who, answers=1) as (receiver, log),
+        channel(credentials={"127.0.0.1": who}, times=dataclasses.replace(FAST, reply_s=2.0)) as (ours, _),
+    ):
+        for ref in "abc":
+            started = time.monotonic()
+            assert ours.attempt(fall(ref), [receiver]).delivered
+            assert time.monotonic() - started < 1.0
+        assert [code for code in log if code != "opened"] == [401, 200] * 3
+
+
+def test_TP_SCA_008_a_connection_that_was_used_and_is_closed_costs_no_attempt_and_a_fresh_one_is_not_tried_for_ever():
+    who = Credentials("bridge", "correct horse")
+    times = dataclasses.replace(FAST, reply_s=2.0)
+    with channel(credentials={"127.0.0.1": who}, times=times) as (ours, _):
+        with closing_centre(who, answers=3) as (receiver, log):  # gone while the second alarm waits for its answer
+            assert ours.attempt(fall("a"), [receiver]).delivered
+            assert ours.attempt(fall("b"), [receiver]).delivered
+            assert log == ["opened", 401, 200, 401, "opened", 200]
+        with closing_centre(who, answers=0) as (receiver, log):
+            verdict = ours.attempt(fall("c"), [receiver])
+            assert (verdict.delivered, log) == (False, ["opened"])
+            assert "closed" in verdict.why
 
 
 def test_TP_SCA_008_over_tls_the_receiver_is_verified_and_its_reply_must_come_over_tls(tls):
@@ -173,6 +249,17 @@ def test_our_side_receives_no_alarms_and_survives_bad_replies():
         assert ours.wait(ref, 5).state == "delivered"
 
 
+def test_TP_SCA_007_what_cannot_be_read_is_counted_and_its_text_not_kept():
+    with channel() as (ours, _), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
+        stranger.settimeout(5)
+        for n in range(20):
+            body = f"<mrq><tag{n}>1</tag{n}><tag{n}>2</tag{n}></mrq>".encode()
+            message = sip.request("sip:a@x", "UDP 127.0.0.1:9", "sip:1@x", body, MEDIA_TYPE)
+            stranger.sendto(message.to_bytes(), ("127.0.0.1", ours.agent.ports["UDP"]))
+            assert sip.parse(stranger.recv(65536)).code == 400
+        assert ours.courier.unreadable == {INVALID: 20}
+
+
 def test_a_port_that_is_taken_is_told_in_a_sentence():
     with arc() as centre:
         port = centre.centre.agent.ports["TCP"]
@@ -199,6 +286,27 @@ def test_TP_BND_204_more_connections_than_the_bound_are_closed_and_the_others_se
         assert open_ones[0].recv(100).startswith(b"SIP/2.0 200")
         open_ones.pop().close()
         assert wait_for(lambda: len(centre.centre.agent._accepted) == agent.CONNECTIONS - 1)
+
+
+def ask_without_reading(sock):
+    for n in range(10_000):
+        via = f"Via: SIP/2.0/TCP x;branch=z{n}{'y' * 3000}"
+        asks = f"OPTIONS sip:a SIP/2.0\r\n{via}\r\nFrom: a\r\nTo: b\r\nCall-ID: {n}\r\nCSeq: 1 OPTIONS\r\n\r\n"
+        sock.sendall(asks.encode())
+
+
+def test_TP_BND_214_a_peer_that_asks_and_never_reads_is_cut_off_and_no_other():
+    assert agent.UNREAD == 262_144
+    with (
+        arc() as centre,
+        channel() as (ours, _),
+        socket.create_connection(("127.0.0.1", ours.agent.ports["TCP"])) as greedy,
+    ):
+        greedy.settimeout(5)
+        greedy.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        with pytest.raises(ConnectionError):
+            ask_without_reading(greedy)
+        assert ours.attempt(fall(), [centre.tcp]).delivered
 
 
 def test_TP_BND_211_a_connection_that_is_silent_for_long_is_closed():

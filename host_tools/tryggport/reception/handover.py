@@ -11,6 +11,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from typing import Any
 
 from sqlalchemy import (
@@ -40,14 +41,14 @@ from tryggport.reception.ledger import now_ms
 from tryggport.reception.presence import newest_heard
 from tryggport.reception.schema import ID, events, installations, metadata, statuses, steps
 from tryggport.scaip import codes
-from tryggport.scaip.channel import ScaipChannel
+from tryggport.scaip.channel import HEARTBEAT_S, ScaipChannel
 from tryggport.scaip.codes import Home
 from tryggport.scaip.deliveries import DELIVERED, WAITING, Delivery, joined
+from tryggport.scaip.judge import Verdict
 from tryggport.wire import kinds
 from tryggport.wire.event import Event
 
 POLL_S = 0.2
-HEARTBEAT_S = 300.0  # TP-BND-209
 LOOK_BACK_MS = 24 * 3600 * 1000  # TP-BND-210
 TOLD_SEVERITY = 2  # information below this stays here
 WATCHED = tuple(code for code, kind in kinds.KINDS.items() if not kind.alarm and kind.severity >= TOLD_SEVERITY)
@@ -145,7 +146,7 @@ class Bridge:
         self._say = say
         self._known: set[int] = set()
         self._wrong: set[str] = set()
-        self._beaten: dict[tuple[str, int], float] = {}
+        self._beaten: dict[tuple[str, int], tuple[float, Future[dict[str, Verdict]]]] = {}
 
     def run(self, stop: threading.Event) -> None:
         """Until `stop` is set. What fails, as a database for a while, is told of and tried again."""
@@ -190,12 +191,16 @@ class Bridge:
         self._known.add(row.id)
 
     def _beat(self, state: Mapping[Any, Any], home: Home, receivers: Sequence[str]) -> None:
-        """A home is alive over the path it is on, for as long as its own heartbeat is not three times overdue."""
+        """A home is alive over the path it is on, for as long as its own heartbeat is not three times overdue.
+
+        While its last beat is still under way there is no other: towards a centre that is silent they would pile up.
+        """
         path, now_s = (state["gateway"], state["path"]), time.monotonic()
         fresh = state["seen_ms"] is not None and now_ms() - state["seen_ms"] < 3000 * HEARTBEAT_S
-        if fresh and now_s - self._beaten.get(path, -1e9) >= self._heartbeat_s:
-            self._channel.heartbeat(home, state["path"], receivers)
-            self._beaten[path] = now_s
+        last = self._beaten.get(path)
+        due = last is None or (now_s - last[0] >= self._heartbeat_s and last[1].done())
+        if fresh and due:
+            self._beaten[path] = now_s, self._channel.heartbeat(home, state["path"], receivers)
 
 
 @contextlib.contextmanager

@@ -27,10 +27,15 @@ CONNECTIONS = 256  # TP-BND-204
 READ = 65536
 GOODBYE_S = 1.0
 IDLE_S = 900.0  # TP-BND-211
+UNREAD = 262_144  # TP-BND-214: more than all that may be under way to one peer (TP-BND-208)
 
 
 class NoAnswerError(TryggError):
     """A request that got no final answer: nobody there, no trust, or silence."""
+
+
+class ClosedError(NoAnswerError):
+    """The peer closed the stream before it answered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +49,14 @@ class Listen:
 
 @dataclass(eq=False)
 class Route:
-    """One way to a peer: a stream, or an address behind our UDP socket."""
+    """One way to a peer: a stream, or an address behind our UDP socket. `used`: a request of ours went over it."""
 
     transport: str
     peer: str
     write: Callable[[bytes], None]
     stream: asyncio.StreamWriter | None = None
     address: tuple[str, int] | None = None
+    used: bool = False
 
 
 @dataclass
@@ -129,11 +135,11 @@ class Agent:
         more = ";transport=tcp" if transport == TCP else ""
         return f"{'sips' if secure else 'sip'}:{user}@{_bracketed(self.advertise)}{suffix}{more}"
 
-    def message(self, uri: str, route: Route, user: str, body: bytes, media_type: str) -> SipMessage:
-        """A MESSAGE from `user` at us, for this route."""
-        port = self.ports.get(route.transport) or self.ports.get(UDP, 5060)
-        via = f"{route.transport} {_bracketed(self.advertise)}:{port}"
-        return sip.request(uri, via, self.address(user, route.transport), body, media_type)
+    def message(self, uri: str, transport: str, user: str, body: bytes, media_type: str) -> SipMessage:
+        """A MESSAGE from `user` at us, to go by this transport."""
+        port = self.ports.get(transport) or self.ports.get(UDP, 5060)
+        via = f"{transport} {_bracketed(self.advertise)}:{port}"
+        return sip.request(uri, via, self.address(user, transport), body, media_type)
 
     async def route(self, target: Target, timeout_s: float) -> Route:
         """A way to the target; streams are kept and used again. Raises NoAnswerError."""
@@ -166,6 +172,10 @@ class Agent:
 
     async def transact(self, request: SipMessage, route: Route, timeout_s: float) -> SipMessage:
         """Sends a request, over UDP again and again (timers E and F), and returns the final response. Raises NoAnswerError."""
+        if route.stream is not None and route.stream.is_closing():
+            self._forget(route)
+            raise ClosedError(f"{route.peer} closed the connection.")
+        route.used = True
         data = request.to_bytes()
         reliable = route.transport != UDP
         if not reliable and len(data) > MAX_DATAGRAM:
@@ -274,7 +284,7 @@ class Agent:
             self._forget(route)
             for pending in self._pending.values():
                 if pending.route is route and not pending.answer.done():
-                    pending.answer.set_exception(NoAnswerError(f"{route.peer} closed the connection."))
+                    pending.answer.set_exception(ClosedError(f"{route.peer} closed the connection."))
             if route.stream is not None:
                 with contextlib.suppress(OSError, TimeoutError):
                     await asyncio.wait_for(route.stream.wait_closed(), GOODBYE_S)
@@ -306,6 +316,8 @@ def _stream_route(transport: str, writer: asyncio.StreamWriter) -> Route:
         if not writer.is_closing():
             with contextlib.suppress(OSError):
                 writer.write(data)
+            if writer.transport.get_write_buffer_size() > UNREAD:
+                writer.transport.abort()  # it asks and does not read what it is answered
 
     return Route(transport, f"{address[0]}:{address[1]}", write, stream=writer)
 

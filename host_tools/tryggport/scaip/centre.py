@@ -139,7 +139,7 @@ class Centre:
         await asyncio.sleep(found.delay_s)
         uri = message.get("from").partition("<")[2].partition(">")[0] or f"sip:{message.from_user}@{route.peer}"
         for _ in range(found.copies):
-            mine = self.agent.message(uri, route, "centre", body, media_type)
+            mine = self.agent.message(uri, route.transport, "centre", body, media_type)
             try:
                 await self.agent.transact(mine, await self._way(uri, route), ANSWER_S)
             except NoAnswerError as e:

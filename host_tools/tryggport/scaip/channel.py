@@ -27,14 +27,14 @@ from dataclasses import dataclass
 from typing import Any, Self, TypeVar
 
 from tryggport.errors import TryggError
-from tryggport.scaip import codes
+from tryggport.scaip import codes, judge
 from tryggport.scaip.agent import Agent, Listen
 from tryggport.scaip.codes import Home
-from tryggport.scaip.courier import REPLY_S, Courier, check_receivers, is_trusted
+from tryggport.scaip.courier import REPLY_S, Courier, check_receivers
 from tryggport.scaip.deliveries import DELIVERED, REFUSED, WAITING, Deliveries, Delivery, Outcome, outcome_of
 from tryggport.scaip.digest import Credentials
 from tryggport.scaip.judge import Next, Verdict
-from tryggport.scaip.late import Unconfirmed
+from tryggport.scaip.late import is_trusted
 from tryggport.scaip.locate import TCP, UDP, Locator
 from tryggport.scaip.message import MESSAGE, OK, Reply, Request, parse
 
@@ -44,6 +44,7 @@ AT_ONCE = 64  # TP-BND-208
 START_S = 10.0
 ATTEMPT_S = 25.0  # TP-BND-212
 REOPEN_S = 10.0  # TP-BND-213
+HEARTBEAT_S = 300.0  # TP-BND-209
 REMEMBERED = 10_000
 LATE = Verdict(Next.DELIVERED, "accepted, late", OK)
 _T = TypeVar("_T")
@@ -57,6 +58,7 @@ class Times:
     escalate_s: float = ESCALATE_S
     retry_s: tuple[float, float] = RETRY_S
     reopen_s: float = REOPEN_S
+    heartbeat_s: float = HEARTBEAT_S
 
 
 class ScaipChannel:
@@ -88,7 +90,6 @@ class ScaipChannel:
         self._on_outcome = on_outcome
         self._say = say
         self._open: dict[str, Delivery] = {}
-        self._tried = Unconfirmed()
         self._done: dict[str, tuple[str, ...]] = {}  # receivers of those that were settled lately
         self._lanes: dict[tuple[str, bool], tuple[asyncio.Task[None], asyncio.Event]] = {}
         self._clocks: dict[str, asyncio.TimerHandle] = {}
@@ -150,28 +151,30 @@ class ScaipChannel:
         self._check_open()
         return self._call(self._attempt(request, check_receivers(receivers)), ATTEMPT_S + START_S)
 
-    async def _attempt(self, request: Request, receivers: Sequence[str]) -> Verdict:
+    async def _attempt(self, request: Request, receivers: tuple[str, ...]) -> Verdict:
         said: list[Verdict] = []
         deadline = self._loop.time() + ATTEMPT_S
         for place, receiver in enumerate(receivers):
-            if self._tried.confirmed(request.ref, receivers):
+            if self.courier.confirmed(request.ref, receivers):
                 return LATE
             share_s = (deadline - self._loop.time()) / (len(receivers) - place)
             reply_s = min(self._times.reply_s, share_s / 2)  # a message that is rejected goes a second time
-            verdict = await self.courier.attempt(request, receiver, reply_s=reply_s)
+            verdict = await self.courier.attempt(request, receiver, reply_s=reply_s, of=receivers)
             if verdict.next is Next.REDUCE:
-                verdict = await self.courier.attempt(request.reduced(), receiver, reply_s=reply_s)
+                verdict = await self.courier.attempt(request.reduced(), receiver, reply_s=reply_s, of=receivers)
             if verdict.delivered:
-                self._tried.settle(request.ref, receivers)
                 return verdict
-            if not verdict.reached:
-                self._tried.give_up(request.ref, receivers, took=verdict.took)
             said.append(verdict)
+        if self.courier.confirmed(request.ref, receivers):
+            return LATE
         return next((v for v in said if v.next is not Next.REFUSED), said[-1])
 
     def heartbeat(self, home: Home, path: int, receivers: Sequence[str]) -> Future[dict[str, Verdict]]:
         """Sends a sign of life of the home's path (0 primary) to every receiver; what each answered. Nothing is kept.
-        Raises TryggError for a bad address, and while the channel is not open."""
+
+        One that has waited for as long as a heartbeat lasts is dropped: it would tell of a home that may be silent by now. Who
+        beats waits for the result before the next one. Raises TryggError for a bad address, and while the channel is not open.
+        """
         self._check_open()
         return asyncio.run_coroutine_threadsafe(self._beat(home, path, check_receivers(receivers)), self._loop)
 
@@ -180,7 +183,10 @@ class ScaipChannel:
             request = codes.heartbeat(home, secrets.token_hex(8), path)
             return await self.courier.attempt(request, receiver, reply_s=self._times.reply_s)
 
+        asked_s = self._loop.time()
         async with self._beats[receivers[0]]:
+            if self._loop.time() - asked_s > self._times.heartbeat_s:
+                return dict.fromkeys(receivers, judge.silence("is not asked, the heartbeat is too old", reached=False))
             return dict(zip(receivers, await asyncio.gather(*map(one, receivers)), strict=True))
 
     async def _start(self) -> None:
@@ -320,7 +326,7 @@ class ScaipChannel:
         if not isinstance(request, Request):
             raise TryggError(f"The stored message {delivery.ref} is not a request.")
         request = request.reduced() if delivery.reduced else request
-        return await self.courier.attempt(request, receiver, reply_s=self._times.reply_s)
+        return await self.courier.attempt(request, receiver, reply_s=self._times.reply_s, of=delivery.receivers)
 
     def _apply(self, ref: str, receiver: str, verdict: Verdict) -> None:
         delivery = self._open.get(ref)
@@ -337,7 +343,6 @@ class ScaipChannel:
 
     def _late(self, reply: Reply, transport: str) -> None:
         """A reply that no attempt waits for: the alarm is with the centre all the same."""
-        self._tried.hear(reply, transport)
         delivery = self._open.get(reply.ref)
         if delivery is None or reply.snu != OK:
             return
