@@ -1,13 +1,14 @@
 """A reception on two brokers: receipts over the path of the event, outcomes over both, and one broker is enough."""
 
-import contextlib
 import json
-import sqlite3
 
 import pytest
+from alembic import command
+from alembic.config import Config
 from reception_site import Site
+from sqlalchemy import create_engine
 from tryggport.errors import TryggError
-from tryggport.reception import cases, open_database, views
+from tryggport.reception import cases, database, open_database, views
 from tryggport.reception.tenants import centre
 from tryggport.sim.broker import free_port, mosquitto
 from tryggport.wire import kinds
@@ -108,25 +109,18 @@ def test_TP_WIR_038_presence_is_kept_for_each_path(site):
 
 def test_TP_WIR_038_a_database_of_one_path_keeps_its_statuses(site):
     """The schema of before has one row a gateway."""
-    open_database(site.url).close()
-    with contextlib.closing(sqlite3.connect(site.database)) as connection:
-        for later in ("statuses", "lease", "seats"):
-            connection.execute(f"DROP TABLE {later}")
-        connection.execute(OLD_STATUSES)
-        connection.execute(
-            "INSERT INTO statuses VALUES ('kitchen-7', x'00', 1, 2, 1, 3, 0, 0, 9, NULL, 0, 0, '0.1.0', 5)"
+    config = Config()
+    config.set_main_option("script_location", str(database.MIGRATIONS))
+    config.set_main_option("path_separator", "os")
+    with create_engine(site.url).begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0005")
+        connection.exec_driver_sql(
+            "INSERT INTO statuses (gateway, epoch, boot, connect, online, next_seq, alarms, events, uptime_ms, quality, path, firmware,"
+            " seen_ms) VALUES ('kitchen-7', x'00', 1, 2, 1, 3, 0, 0, 9, 0, 0, '0.1.0', 5)"
         )
-        connection.execute("UPDATE alembic_version SET version_num = '0005'")
-        connection.commit()
     open_database(site.url).close()
     assert site.query("SELECT gateway, path, boot, connect, seen_ms FROM statuses") == [("kitchen-7", 0, 1, 2, 5)]
-
-
-OLD_STATUSES = """CREATE TABLE statuses (
-    gateway VARCHAR(24) NOT NULL PRIMARY KEY, epoch BLOB NOT NULL, boot BIGINT NOT NULL, connect BIGINT NOT NULL,
-    online BOOLEAN NOT NULL, next_seq BIGINT NOT NULL, alarms BIGINT NOT NULL, events BIGINT NOT NULL,
-    uptime_ms BIGINT NOT NULL, utc_ms BIGINT, quality INTEGER NOT NULL, path BIGINT NOT NULL,
-    firmware VARCHAR(32) NOT NULL, seen_ms BIGINT)"""
 
 
 def test_TP_WIR_039_an_operator_sees_conflicts_and_unreadable_alarms(site):
