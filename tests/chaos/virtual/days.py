@@ -276,7 +276,7 @@ WEATHER = (
 
 def settle_unseen(app):
     """A gateway that believes every signed receipt."""
-    app.uplink._proven = lambda ranges, outcome: [(first, last) for first, last, _ in ranges]
+    app.uplink._proven = lambda ranges: [(first, last) for first, last, _ in ranges]
 
 
 def settle_at_puback(app):
