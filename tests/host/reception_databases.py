@@ -1,11 +1,16 @@
 """The databases that the reception is proven on: a test runs once on each; with `database_url` on PostgreSQL only where it may be long."""
 
+import contextlib
 import shutil
 import tempfile
 from pathlib import Path
 
 import postgres_site
 import pytest
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import create_engine
+from tryggport.reception import database
 
 
 @pytest.fixture(scope="session")
@@ -29,3 +34,19 @@ def _url(request, tmp_path):
 
 each_database_url = pytest.fixture(_url, params=["sqlite", "postgresql"])
 database_url = pytest.fixture(_url, params=["sqlite", pytest.param("postgresql", marks=pytest.mark.long)])
+
+
+@contextlib.contextmanager
+def written_by(revision, url):
+    """A connection to a new database with the schema of an earlier version, for what that version left in it."""
+    config = Config()
+    config.set_main_option("script_location", str(database.MIGRATIONS))
+    config.set_main_option("path_separator", "os")
+    engine = create_engine(url)
+    try:
+        with engine.begin() as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, revision)
+            yield connection
+    finally:
+        engine.dispose()

@@ -3,17 +3,14 @@
 import json
 
 import pytest
-from alembic import command
-from alembic.config import Config
-from reception_databases import each_database_url, postgres  # noqa: F401
+from reception_databases import each_database_url, postgres, written_by  # noqa: F401
 from reception_world import MINUTE, START_MS, World, sqlite_url
-from sqlalchemy import create_engine, delete, update
+from sqlalchemy import delete, update
 from sqlalchemy.exc import DBAPIError
 from tryggport.cli import app
 from tryggport.errors import TryggError
 from tryggport.reception import (
     cases,
-    database,
     installations,
 )
 from tryggport.reception.schema import audit
@@ -141,20 +138,13 @@ def test_a_person_can_do_all_of_it_on_the_command_line(world, tmp_path):
 
 def test_a_database_of_the_first_version_keeps_its_cases(tmp_path):
     """The schema of the first version, with a case in it, is brought up to date."""
-    config = Config()
-    config.set_main_option("script_location", str(database.MIGRATIONS))
-    config.set_main_option("path_separator", "os")
-    engine = create_engine(sqlite_url(tmp_path))
-    with engine.begin() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0001")
+    with written_by("0001", sqlite_url(tmp_path)) as connection:
         row = "('kitchen-7', 0, 'taken', 1, 2, 'Kari')"
         connection.exec_driver_sql(
             f"INSERT INTO cases (gateway, test, status, opened_ms, taken_ms, taken_by) VALUES {row}"
         )
         connection.exec_driver_sql("INSERT INTO audit (case_id, at_ms, who, what) VALUES (1, 2, 'Kari', 'taken')")
         connection.exec_driver_sql("INSERT INTO outbox (case_id, outcome) VALUES (1, 7)")
-    engine.dispose()
     world = World(sqlite_url(tmp_path))
     (case,) = world.cases()
     assert (case["status"], case["taken_by"], case["home_key"]) == ("taken", "Kari", "kitchen-7")

@@ -1,17 +1,19 @@
 """A reception on two brokers: receipts over the path of the event, outcomes over both, and one broker is enough."""
 
 import json
+import sys
+from pathlib import Path
 
 import pytest
-from alembic import command
-from alembic.config import Config
 from reception_site import Site
-from sqlalchemy import create_engine
 from tryggport.errors import TryggError
-from tryggport.reception import cases, database, open_database, views
+from tryggport.reception import cases, open_database, views
 from tryggport.reception.tenants import centre
 from tryggport.sim.broker import free_port, mosquitto
 from tryggport.wire import kinds
+
+sys.path.append(str(Path(__file__).parents[1] / "host"))
+from reception_databases import written_by
 
 
 class TwoBrokers(Site):
@@ -109,12 +111,7 @@ def test_TP_WIR_038_presence_is_kept_for_each_path(site):
 
 def test_TP_WIR_038_a_database_of_one_path_keeps_its_statuses(site):
     """The schema of before has one row a gateway."""
-    config = Config()
-    config.set_main_option("script_location", str(database.MIGRATIONS))
-    config.set_main_option("path_separator", "os")
-    with create_engine(site.url).begin() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0005")
+    with written_by("0005", site.url) as connection:
         connection.exec_driver_sql(
             "INSERT INTO statuses (gateway, epoch, boot, connect, online, next_seq, alarms, events, uptime_ms, quality, path, firmware,"
             " seen_ms) VALUES ('kitchen-7', x'00', 1, 2, 1, 3, 0, 0, 9, 0, 0, '0.1.0', 5)"
